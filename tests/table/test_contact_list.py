@@ -1,10 +1,13 @@
 """Pages of contacts: each contact once, in order, and at a bounded cost."""
 
+from datetime import timedelta
+
 import pytest
 
 from crm_sync.errors import TooSlowError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
+from crm_sync.table import contact_list
 from crm_sync.table.contact_list import ContactList, Wanted
 from crm_sync.table.schema import read_schema
 from crm_sync.table.short_flips import Flipped, ShortFlips
@@ -66,7 +69,7 @@ class SlowTable:
         self.now_s = 0.0
         self.stretches: list[int] = []
 
-    async def fetch(self, _statement, after, _states, _codes, stretch, _room):
+    async def fetch(self, _statement, after, _states, _codes, stretch, _room, _within_s):
         self.stretches.append(stretch)
         self.now_s += min(stretch / self.per_s, self.longest_s)
         if stretch / self.per_s > self.longest_s:
@@ -100,6 +103,56 @@ async def test_contacts_are_listed_by_the_code_of_their_failure(app, database, t
     assert [one.id for one in page.contacts] == [wanted]
     assert page.contacts[0].error == "REJECTED: no"
     assert await contacts.count(Wanted(codes=["REJECTED"]), 100) == 1
+
+
+@pytest.fixture(params=[10_000, 1])
+def few(request, monkeypatch):
+    """Found by the index of failures, or, where there are more, in stretches of the table."""
+    monkeypatch.setattr(contact_list, "FEW", request.param)
+
+
+async def test_contacts_are_listed_by_the_time_of_their_failure(app, database, table, few):
+    now = await app.fetchval("SELECT now()")
+    old = await fails(app, last_failed_crm="brevo", last_retry_at=now - timedelta(days=2))
+    new = {
+        await fails(app, "1@example.com", "A: no", last_failed_crm="brevo", last_retry_at=now),
+        await fails(app, "2@example.com", "B: no", last_failed_crm="hubspot", last_retry_at=now, brevo_flipped_at=now),
+        await fails(app, "3@example.com", "A: no", "Queued", last_failed_crm="hubspot", last_retry_at=now, brevo_due_at=now),
+    }
+    await insert(app, "New", "new@example.com")
+    contacts = ContactList(database, table, patience_s=10.0)
+    assert {one.id for one in await walk(contacts, Wanted(failed_within_s=86_400.0), limit=2)} == new
+    assert {one.id for one in await walk(contacts, Wanted(failed_within_s=3 * 86_400.0), limit=2)} == {*new, old}
+    assert len(await walk(contacts, Wanted(codes=["A"], failed_within_s=86_400.0), limit=1)) == 2
+    assert await walk(contacts, Wanted(states=["Skipped"], failed_within_s=86_400.0), limit=1) == []
+
+
+async def test_a_contact_that_was_delivered_with_something_left_out_has_not_failed(app, database, table, few):
+    contact = await fails(app, error="FIELD_NOT_SENT: phone")
+    await app.execute("SET session_replication_role = replica")
+    await app.execute("UPDATE contacts SET brevo_sync_status = 'Complete', brevo_synced_at = now()")
+    contacts = ContactList(database, table, patience_s=10.0)
+    assert await walk(contacts, Wanted(failed_within_s=60.0), limit=5) == []
+    [found] = await walk(contacts, Wanted(codes=["FIELD_NOT_SENT"], failed_within_s=60.0), limit=5)
+    assert found.id == contact
+
+
+async def test_few_failed_contacts_among_many_are_found_by_their_index(app, database, table):
+    """However far from the first they are: one page has them all, without having read the others."""
+    await app.execute("SET session_replication_role = replica")
+    await app.execute(
+        "INSERT INTO contacts (email, first_name, brevo_sync_status) "
+        "SELECT n || '@example.com', 'Ada', 'Complete' FROM generate_series(1, 3000) AS n"
+    )
+    await app.execute("SET session_replication_role = origin")
+    contact = await fails(app, last_failed_crm="brevo", last_retry_at=await app.fetchval("SELECT now()"))
+    contacts = ContactList(database, table, stretch=1, patience_s=1.0)
+    for wanted in (Wanted(codes=["REJECTED"]), Wanted(failed_within_s=60.0)):
+        page = await contacts.page(wanted, limit=5)
+        assert ([one.id for one in page.contacts], page.looked, page.following) == ([contact], 1, None)
+    statement = render("list_few_failed", {**table.variables, "by_code": "TRUE"})
+    told = "\n".join(row[0] for row in await database.fetch(f"EXPLAIN {statement}", None, None, None, 60.0, 10_000, 6))
+    assert "Seq Scan on contacts" not in told
 
 
 async def test_an_empty_table_is_one_empty_page(app, database, table):

@@ -10,12 +10,24 @@
 -- $3  text[]   failed with these codes; NULL: any
 -- $4  integer  contacts to read, at most
 -- $5  integer  contacts on the page, at most
+-- $6  float8   failed within these seconds, and if no codes are given, not delivered since; NULL: whenever
 WITH stretch AS MATERIALIZED (
     SELECT
         :id AS id,
         :email::text AS email,
         :sync_status::text AS sync_status,
         :processing_error AS error,
+        -- As in list_failed_contacts.sql: when it failed here, where that is known, else the latest that can be.
+        CASE
+            WHEN :processing_error IS NULL THEN NULL
+            WHEN :sync_status = 'Complete' THEN :synced_at
+            WHEN last_failed_crm = :'crm' THEN last_retry_at
+            ELSE GREATEST(
+                :synced_at,
+                CASE WHEN :sync_status = 'Error' THEN :flipped_at END,
+                LEAST(last_retry_at, CASE WHEN :sync_status = 'Queued' THEN :due_at END)
+            )
+        END AS failed_by,
         :remote_id::text AS remote_id,
         :attempts AS attempts,
         CASE WHEN :due_at BETWEEN '1970-01-01' AND '9000-01-01' THEN :due_at END AS due_at,
@@ -46,6 +58,13 @@ found AS (
     WHERE
         ($2::text[] IS NULL OR s.sync_status = ANY ($2::text[]))
         AND ($3::text[] IS NULL OR split_part(left(s.error, 40), ':', 1) = ANY ($3::text[]))
+        AND (
+            $6::float8 IS NULL
+            OR (
+                s.failed_by >= statement_timestamp() - make_interval(secs => $6::float8)
+                AND ($3::text[] IS NOT NULL OR s.sync_status <> 'Complete')
+            )
+        )
     ORDER BY s.place
     LIMIT $5::integer
 ),

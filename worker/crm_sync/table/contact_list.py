@@ -2,6 +2,7 @@
 
 The table belongs to the application, and there may be no index on the state. So a page is read in key order, one stretch of the
 table after another, until it is full or its time is over. Then it says how far it got, and the next page continues there.
+Failed contacts have an index: if they are few, it finds them all, and so the page, wherever they are in the table.
 """
 
 import time
@@ -9,6 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+
+import asyncpg
 
 from crm_sync.errors import TooSlowError
 from crm_sync.postgres.pool import Database
@@ -18,15 +21,26 @@ from crm_sync.table.adopted_table import LaneTable
 STRETCH = 20_000  # contacts read by one statement: about 20 ms if they are in memory
 FIRST, GROWTH = 4, 5  # multiples of the contacts of a page, and of the previous stretch
 COUNT_S = 0.15  # that a count may take
+FEW = 10_000  # failed contacts that are all looked at for a page: some 20 ms, or longer if they are all over a disk
 PATIENCE_S = 0.2  # before a page is shown although it is not full
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """states: sync statuses. codes: of failures. None means any."""
+    """states: sync statuses. codes: of failures. None means any.
+
+    failed_within_s: seconds within which they have failed, as far as is known, as in `crm-sync failed --since`; without codes,
+    those that were delivered, though with something left out, do not count as failed.
+    """
 
     states: Sequence[str] | None = None
     codes: Sequence[str] | None = None
+    failed_within_s: float | None = None
+
+    @property
+    def are_failed(self) -> bool:
+        """All of them."""
+        return self.codes is not None or self.failed_within_s is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +94,10 @@ class ContactList:
         beyond = f"{table.variables['id']} {table.variables['is_after']} $1::{table.variables['id_type']}"
         self._next = render("list_contacts", {**table.variables, "beyond": beyond})
         by_code = "split_part(left({processing_error}, 40), ':', 1) = ANY ($2::text[])".format_map(table.variables)
+        self._few = {
+            True: render("list_few_failed", {**table.variables, "by_code": by_code}),
+            False: render("list_few_failed", {**table.variables, "by_code": "$2::text[] IS NULL"}),
+        }
         failed = f"{table.variables['processing_error']} IS NOT NULL AND {by_code}"  # the condition of its partial index
         self._count_any = render("count_wanted_contacts", {**table.variables, "failed": "$2::text[] IS NULL"})
         self._count_failed = render("count_wanted_contacts", {**table.variables, "failed": failed})
@@ -90,6 +108,8 @@ class ContactList:
         A stretch is as long as can be read in time, by what the one before took: contacts in the order of their keys may be all
         over a disk. If one takes too long anyway, the page ends before it.
         """
+        if wanted.are_failed and (page := await self._page_of_few(wanted, after, limit)) is not None:
+            return page
         found: list[Listed] = []
         looked, after_key, began = 0, None, self._clock()
         stretch = min(self._stretch, FIRST * limit)
@@ -98,14 +118,16 @@ class ContactList:
             statement = self._first if after is None else self._next
             asked = self._clock()
             try:
-                rows = await self._database.fetch(statement, after, wanted.states, wanted.codes, stretch, room)
+                rows = await self._database.fetch(
+                    statement, after, wanted.states, wanted.codes, stretch, room, wanted.failed_within_s
+                )
             except TooSlowError:
                 if not looked:
                     raise
                 return Page(found, looked, after, after_key)
             took_s = self._clock() - asked
             read = rows[0]["looked"] or 0
-            found += [Listed(*(row[name] for name in Listed.__slots__)) for row in rows if row["id"] is not None]
+            found += _listed(rows)
             looked += read
             if len(found) > limit:
                 return Page(found[:limit], looked, found[limit - 1].id, found[limit - 1].key)
@@ -117,6 +139,21 @@ class ContactList:
             if self._clock() > began + self._patience_s:
                 return Page(found, looked, after, after_key)
 
+    async def _page_of_few(self, wanted: Wanted, after: Any | None, limit: int) -> Page | None:
+        """None if there are too many failed contacts to look at all of them."""
+        statement = self._few[wanted.codes is not None]
+        arguments = (after, wanted.codes, wanted.states, wanted.failed_within_s, FEW, limit + 1)
+        try:
+            rows = await self._database.fetch_within(self._patience_s, statement, *arguments)
+        except TooSlowError:
+            return None
+        looked, found = rows[0]["looked"], _listed(rows)
+        if looked >= FEW:
+            return None
+        if len(found) <= limit:
+            return Page(found, looked, None, None)
+        return Page(found[:limit], looked, found[limit - 1].id, found[limit - 1].key)
+
     async def count(self, wanted: Wanted, most: int) -> int:
         """How many there are, up to a limit. Those with a code are found by an index; for others the whole table may be read.
         Raises TooSlowError after COUNT_S.
@@ -124,3 +161,7 @@ class ContactList:
         statement = self._count_any if wanted.codes is None else self._count_failed
         rows = await self._database.fetch_within(COUNT_S, statement, wanted.states, wanted.codes, most)
         return int(rows[0][0])
+
+
+def _listed(rows: Sequence[asyncpg.Record]) -> list[Listed]:
+    return [Listed(*(row[name] for name in Listed.__slots__)) for row in rows if row["id"] is not None]
