@@ -5,9 +5,11 @@ import re
 import pytest
 
 from crm_sync.postgres import locks
+from crm_sync.reports.lane_label import NOT_DELIVERING
 from crm_sync.sandbox.server import Answer, Fault, asks_for_fields
 from tests.process import KEY, ended, environment, process
 from tests.roles import WORKER
+from tests.steps import insert
 from tests.strangers import STRANGER, stranger
 
 
@@ -344,3 +346,18 @@ async def test_a_column_that_refuses_what_a_worker_writes_is_told(app, url, brev
     await app.execute(f"DROP TRIGGER crm_sync_brevo_update ON contacts; ALTER TABLE contacts {change}; {trigger}")
     _, lines = await checked(environment(url, brevo))
     assert any(line.startswith("warning contacts table") and note in line for line in lines), "\n".join(lines)
+
+
+async def test_contacts_that_are_ready_and_not_delivered_are_told_in_the_words_of_status(app, url, brevo):
+    await app.execute(
+        "INSERT INTO crm_sync.workers (id, host, pid, version, backend_pid) VALUES (1, 'vm', 1, '0', pg_backend_pid())"
+    )
+    await app.execute("SELECT pg_advisory_lock($1, 1)", locks.WORKER)
+    await insert(app, "Queued")
+    await app.execute("SET session_replication_role = replica")
+    await app.execute(
+        "UPDATE contacts SET brevo_flipped_at = brevo_flipped_at - interval '1 h', brevo_due_at = brevo_due_at - interval '1 h'"
+    )
+    await app.execute("UPDATE crm_sync.brevo_line SET due_at = due_at - interval '1 h'")
+    _, lines = await checked(environment(url, brevo))
+    assert any(line.startswith(f"warning brevo contacts {NOT_DELIVERING}") for line in lines), lines

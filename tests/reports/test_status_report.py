@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from crm_sync.reports.lane_label import label
 from crm_sync.reports.lane_state import LaneState
 from crm_sync.reports.status_reading import LaneStatus, Status
-from crm_sync.reports.status_report import STATE_STYLES, Screen, _label, draw
+from crm_sync.reports.status_report import STATE_STYLES, Screen, draw
 from crm_sync.telling.labels import LANE_STATES
 from tests.manual import page
 from tests.reports.test_lane_state import DOWN, HELD, NOW, THROTTLED, lane_state, within
@@ -143,6 +144,10 @@ def test_progress_is_told_as_people_say_it():
         ({"ready": 5, "oldest_ready_s": 3.0}, "state", "delivering"),
         ({"ready": 5, "oldest_ready_s": 300.0}, "state", "stalled"),
         ({"ready": 5, "oldest_ready_s": 300.0, "delivered_last_minute": 9}, "state", "delivering"),
+        ({"ready": 5, "oldest_ready_s": 3600.0, "in_flight": 2}, "state", "stalled"),
+        ({"ready": 5, "oldest_ready_s": 299.0, "in_flight": 2}, "state", "delivering"),
+        ({"ready": 5, "oldest_ready_s": 3600.0, "in_flight": 2, "last_delivered_at": within(minutes=-4)}, "state", "delivering"),
+        ({"ready": 5, "oldest_ready_s": 3600.0, "in_flight": 2, "last_delivered_at": within(minutes=-6)}, "state", "stalled"),
     ],
 )
 def test_a_cell(changes, row, cell):
@@ -261,6 +266,6 @@ LANES = [
 @pytest.mark.parametrize("counts", [{}, {"ready": 5}, {"ready": 5, "oldest_ready_s": 300.0}, {"in_flight": 1}])
 @pytest.mark.parametrize("alive", [0, 1])
 def test_a_state_that_is_shown_is_one_of_those(state, counts, alive):
-    shown = _label(lane("brevo", lane_state("brevo", **state), **counts), alive)
+    shown = label(lane("brevo", lane_state("brevo", **state), **counts), alive)
     assert shown in STATE_STYLES
     assert STATE_STYLES.keys() >= {*LANE_STATES}

@@ -24,6 +24,7 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
 from crm_sync.reports.clearing_note import clearing_note
 from crm_sync.reports.history_notes import history_notes
+from crm_sync.reports.lane_label import stalled_notes
 from crm_sync.reports.lane_state import read_lane_states
 from crm_sync.reports.layout import console, prose
 from crm_sync.reports.missing_credentials import missing_credentials
@@ -32,6 +33,7 @@ from crm_sync.reports.refused_rows import refused_notes
 from crm_sync.reports.remote_fields import compare_fields
 from crm_sync.reports.rights import with_advice
 from crm_sync.reports.session_report import connection_notes, path_notes, pooler_notes
+from crm_sync.reports.status_reading import read_status
 from crm_sync.reports.table_notes import table_notes
 from crm_sync.reports.twins import twin_notes
 from crm_sync.reports.watched_columns import read_watches
@@ -174,6 +176,8 @@ async def _warnings(settings: Settings, database: Database, schema: Schema) -> A
     for crm, note in await lost_notes(database, schema.lanes.values()):
         yield f"{crm} contacts", note
     for crm, note in await refused_notes(database):
+        yield f"{crm} contacts", note
+    for crm, note in stalled_notes(await read_status(database, refused={})):
         yield f"{crm} contacts", note
 
 

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from crm_sync.core.durations import clock, end, span
 from crm_sync.reports.http_report import harmless
+from crm_sync.reports.lane_label import label, stalled
 from crm_sync.reports.layout import console, name, number, prose
 from crm_sync.reports.status_reading import LaneStatus, Status
 
@@ -32,7 +33,6 @@ LANES_A_TABLE = 4  # at most: as many as fit into 80 columns
 TITLES, CELL = 22, 13  # columns of the titles, and of a lane, with their borders
 OF_COUNT = "Complete, Skipped, Selected, New and done"
 JUST_NOW_S = 2.0
-STALLED_S = 60.0  # if a contact has been ready for this long, and none was delivered
 
 # For every state that is shown. docs/reference/status.md explains each.
 STATE_STYLES = {
@@ -41,11 +41,6 @@ STATE_STYLES = {
     **dict.fromkeys(("paused", "throttled", "probing"), "yellow"),
     **dict.fromkeys(("no worker", "stalled", "faulty", "down"), "red"),
 }
-
-STALLED = (
-    "contacts are ready, but none was delivered in the last minute, and the CRM is not down: it has no credentials where the "
-    "worker runs, or a limit of its account is used up; the worker's log says which"
-)
 
 
 def draw(current: Status) -> Group:
@@ -113,8 +108,8 @@ def _counts(lanes: Sequence[LaneStatus], alive: int, *, short: bool = False) -> 
     def row(title: str, cell: Callable[[LaneStatus], str]) -> None:
         table.add_row(title, *(cell(lane) if lane.counted else "?" for lane in lanes))
 
-    labels = [_label(lane, alive) for lane in lanes]
-    table.add_row("state", *(Text(label, style=STATE_STYLES[label]) for label in labels))
+    states = [label(lane, alive) for lane in lanes]
+    table.add_row("state", *(Text(state, style=STATE_STYLES[state]) for state in states))
     if not short:
         table.add_section()
     for title, state in STATES.items():
@@ -169,28 +164,12 @@ def _age_of_counts(lanes: Sequence[LaneStatus]) -> str:
             return f"{OF_COUNT}: {counted}, and moved on by what was delivered since. crm-sync status --exact counts now."
 
 
-def _label(lane: LaneStatus, alive: int) -> str:
-    if not lane.state.open:
-        return lane.state.label
-    if not alive:
-        return "no worker"
-    if not lane.ready + lane.in_flight:
-        return "idle"
-    return "stalled" if _stalled(lane) else lane.state.label
-
-
 def _sentence(lane: LaneStatus, alive: int) -> str | None:
     """What the user should know besides the numbers. None: nothing."""
     if not lane.state.open:
         advice = f"\nTo go on: crm-sync resume {lane.crm}" if lane.state.held else ""
         return lane.state.sentence + advice
-    if alive and _stalled(lane):
-        return STALLED
-    return None
-
-
-def _stalled(lane: LaneStatus) -> bool:
-    return (lane.oldest_ready_s or 0.0) > STALLED_S and not lane.in_flight and not lane.delivered_last_minute
+    return stalled(lane) if alive else None
 
 
 def _age(seconds: float) -> str:

@@ -14,6 +14,7 @@ from crm_sync.core.durations import clock, end, local, span
 from crm_sync.core.fairness import MOST_FRESH
 from crm_sync.core.rate import Budget, Window, parse
 from crm_sync.core.text import clean
+from crm_sync.reports.lane_label import STALLED_S
 from crm_sync.reports.lane_state import LaneState
 
 BACKLOG = 100  # contacts before one: usually a claim
@@ -111,10 +112,13 @@ def _of_a_limit(crm: str, facts: Mapping[str, Any]) -> Iterator[Because]:
 def _of_the_line(facts: Mapping[str, Any]) -> Because:
     lane, line, now = facts["lane"], facts["line"], datetime.fromisoformat(facts["now"])
     before = line["before"] if line["before_is_all"] else line["before_about"]
+    pace = forecast.pace_per_s(lane["delivered_last_minute"], lane["delivering_s"])
     if not before:
+        waited_s = (now - datetime.fromisoformat(facts["row"]["due_at"])).total_seconds()
+        if pace is None and waited_s > STALLED_S:
+            return Because("turn", "it is the next, but nothing was delivered in the last minute", "crm-sync status")
         return Because("turn", "it is the next")
     others = "1 other is" if before == 1 else f"{'' if line['before_is_all'] else 'about '}{before:,} others are"
-    pace = forecast.pace_per_s(lane["delivered_last_minute"], lane["delivering_s"])
     paces = [_per(window) for window in _windows(lane) if window.spaced]
     at_most = f", at most {' and '.join(paces)}" if paces else ""
     if before >= BACKLOG and line["behind"] <= MOST_FRESH:
