@@ -26,7 +26,7 @@ async def test_crms_and_their_counts(app, api):
     status, _, said = await api("GET", "/crms")
     assert status == 200
     by_name = {one["crm"]: one for one in said["crms"]}
-    assert (by_name["brevo"]["ready"], by_name["brevo"]["state"]) == (1, "delivering")
+    assert (by_name["brevo"]["ready"], by_name["brevo"]["state"]) == (1, "no worker")
     status, _, said = await api("GET", "/crms/brevo")
     assert (status, said["ready"]) == (200, 1)
 
@@ -80,7 +80,7 @@ async def test_pause_and_resume(api):
     status, _, said = await api("PUT", "/crms/brevo/pause", {"reason": "a new key"})
     assert (status, said["state"]) == (200, "paused")
     status, _, said = await api("DELETE", "/crms/brevo/pause")
-    assert (status, said["state"], said["paused_since"]) == (200, "delivering", None)
+    assert (status, said["state"], said["paused_since"]) == (200, "no worker", None)
 
 
 async def test_of_two_who_pause_the_second_is_told_of_the_first(app, api):

@@ -2,6 +2,7 @@
 
 import html
 import re
+from datetime import timedelta
 
 import pytest
 
@@ -30,13 +31,46 @@ async def test_the_overview_says_how_each_crm_is(app, signed_in):
     assert re.search(r"mautic ❚❚ paused Paused by hand since .*: a new key", said)
 
 
-async def test_the_page_of_a_crm_says_its_state_once(app, signed_in):
+async def living_worker(app):
     await app.execute(
         "INSERT INTO crm_sync.workers (id, host, pid, version, backend_pid) VALUES (1, 'vm', 1, '0', pg_backend_pid())"
     )
     await app.execute("SELECT pg_advisory_lock($1, 1)", locks.WORKER)
+
+
+async def test_the_page_of_a_crm_says_its_state_once(app, signed_in):
+    await living_worker(app)
+    await insert(app, "Queued")
     said = text_of((await signed_in.get("crms/brevo"))[1])
     assert said.lower().count("delivering") == 1
+
+
+async def test_a_crm_with_nothing_to_do_is_idle(app, signed_in):
+    await living_worker(app)
+    assert "brevo ○ idle No contact is ready or in flight." in text_of((await signed_in.get("crms/brevo"))[1])
+    assert re.search(r"brevo ○ idle Ready 0", text_of((await signed_in.get(""))[1]))
+
+
+@pytest.mark.parametrize(
+    ("is_claimed", "why"), [(False, "has no credentials where the worker runs"), (True, "its requests hang")]
+)
+async def test_a_crm_that_has_delivered_nothing_for_an_hour_is_not_said_to_deliver(app, signed_in, is_claimed, why):
+    await living_worker(app)
+    for _ in range(2):
+        await insert(app, "Queued")
+    await app.execute("SET session_replication_role = replica")
+    await app.execute(
+        "UPDATE contacts SET brevo_flipped_at = brevo_flipped_at - interval '1 h', brevo_due_at = brevo_due_at - interval '1 h'"
+    )
+    await app.execute("UPDATE crm_sync.brevo_line SET due_at = due_at - interval '1 h'")
+    if is_claimed:
+        await app.execute(
+            "UPDATE contacts SET brevo_claimed_by = 1, brevo_sync_status = 'Processing' "
+            "WHERE ctid = (SELECT max(c.ctid) FROM contacts AS c)"
+        )
+    assert re.search(f"brevo ▲ stalled Contacts are ready.*{why}", text_of((await signed_in.get(""))[1]))
+    assert re.search(f"brevo ▲ stalled Contacts are ready.*{why}", text_of((await signed_in.get("crms/brevo"))[1]))
+    assert (await signed_in.call("GET", "/crms/brevo"))[2]["state"] == "stalled"
 
 
 async def test_the_overview_is_drawn_again_only_when_it_was_read_again(app, signed_in):
@@ -251,3 +285,27 @@ async def test_a_database_that_is_away_is_a_page_that_says_so(app, url):
         status, page = await visit.get("")
         assert status in (500, 503)
         assert "Something has to be fixed first" in page or "does not answer" in page
+
+
+async def test_the_figure_of_failed_attempts_leads_to_the_contacts_that_failed_then(app, signed_in):
+    now = await app.fetchval("SELECT now()")
+    new = await fails(app, "new@example.com", last_failed_crm="brevo", last_retry_at=now)
+    old = await fails(app, "old@example.com", last_failed_crm="brevo", last_retry_at=now - timedelta(hours=2))
+    await app.execute(
+        "INSERT INTO crm_sync.minutes (crm, minute, worker, rejected, latency) "
+        "VALUES ('brevo', date_trunc('minute', now()), 1, 1, '{}')"
+    )
+    for path in ("", "crms/brevo"):
+        page = html.unescape((await signed_in.get(path))[1])
+        assert "1 attempt failed" in text_of(page)
+        assert 'href="/contacts?crm=brevo&failed=hour"' in page
+    _, page = await signed_in.get("contacts?crm=brevo&failed=hour")
+    assert (str(new) in page, str(old) in page) == (True, False)
+    assert "Contacts that have failed in the last hour and were not delivered since" in text_of(page)
+    assert "goes by state and code, not by time" in text_of(page)
+    assert 'action="/selections"' not in page
+    _, page = await signed_in.get("contacts?crm=brevo&failed=day")
+    assert (str(new) in page, str(old) in page) == (True, True)
+    assert (await signed_in.get("contacts?crm=brevo&failed=year"))[0] == 409
+    _, _, said = await signed_in.call("GET", "/contacts?crm=brevo&since_seconds=3600")
+    assert [one["key"] for one in said["contacts"]] == [str(new)]

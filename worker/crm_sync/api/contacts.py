@@ -1,6 +1,7 @@
 """Contacts, as people and applications see them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from textwrap import dedent
 from typing import Any
 
@@ -40,11 +41,15 @@ class Contacts:
         self._tables = tables
         self._references = references
 
-    async def page(self, crm: str, wanted: Filter, *, after: str | None, limit: int) -> ContactPage:
+    async def page(
+        self, crm: str, wanted: Filter, *, failed_within_s: int | None = None, after: str | None, limit: int
+    ) -> ContactPage:
         """A page, in key order. after: `next` of the previous page."""
         table = await self._tables.table(crm)
         key = None if after is None else await read_key(self._database, table, place_of(self._references, table, after))
-        page = await ContactList(self._database, table).page(meant(wanted), after=key, limit=limit)
+        page = await ContactList(self._database, table).page(
+            replace(meant(wanted), failed_within_s=failed_within_s), after=key, limit=limit
+        )
         following = None if page.following_key is None else next_of(self._references, table, page.following_key)
         contacts = [showing.line(one, self._references) for one in page.contacts]
         return ContactPage(crm=crm, contacts=contacts, looked=page.looked, next=following)

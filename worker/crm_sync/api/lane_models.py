@@ -44,7 +44,7 @@ class CrmState(Given):
     """One CRM and its lane. Times are the database's. Counts are null if the contacts cannot be counted."""
 
     crm: str
-    state: str = Field(description="delivering, throttled, probing, down, paused or faulty.")
+    state: str = Field(description="delivering, idle, stalled, no worker, throttled, probing, down, paused or faulty.")
     sentence: str = Field(description="The whole story of the state.")
     new: int | None
     selected: int | None

@@ -88,7 +88,10 @@ class Lanes:
         workers = [Worker(**worker) for worker in status.workers]
         notices = differences(applied, [worker.version for worker in workers if worker.alive])
         notices += [f"{crm} cannot be counted: {clean(str(error))}" for crm, error in refused.items()]
-        crms = [showing.crm_state(lane, hours.get(lane.crm, []), limits.get(lane.crm, [])) for lane in status.lanes]
+        crms = [
+            showing.crm_state(lane, hours.get(lane.crm, []), limits.get(lane.crm, []), alive=status.alive)
+            for lane in status.lanes
+        ]
         return Overview(read_at=now, crms=crms, workers=workers, notices=notices, events=latest)
 
     async def _applied(self) -> list[str]:

@@ -19,6 +19,11 @@ class Span(StrEnum):
     DAY = "day"
     FORTNIGHT = "fortnight"
 
+    @property
+    def seconds(self) -> int:
+        """Its length."""
+        return {"hour": 3_600, "day": 86_400, "fortnight": 14 * 86_400}[self.value]
+
 
 def _without_nul(text: str) -> str:
     if "\0" in text:
@@ -108,6 +113,12 @@ class ContactsQuery(Taken):
     crm: Named = Field(description="The CRM at which they are looked at.")
     state: State | None = None
     code: Named | None = Field(None, max_length=40, description="The code that the reason of their failure begins with.")
+    since_seconds: int | None = Field(
+        None,
+        ge=1,
+        le=315_360_000,
+        description="Only those that have failed within these seconds, as far as is known, and were not delivered since.",
+    )
     after: Text | None = Field(None, max_length=LONGEST_TAKEN, description="`next` of the page before.")
     limit: int = Field(50, ge=1, le=LARGEST_PAGE)
 

@@ -94,7 +94,9 @@ async def _list_contacts(service: Service, call: Call) -> ContactPage:
     query = call.query
     assert isinstance(query, ContactsQuery)  # noqa: S101
     wanted = Filter(state=query.state, code=query.code)
-    return await service.contacts.page(query.crm, wanted, after=query.after, limit=query.limit)
+    return await service.contacts.page(
+        query.crm, wanted, failed_within_s=query.since_seconds, after=query.after, limit=query.limit
+    )
 
 
 async def _find_contacts(service: Service, call: Call) -> Found:

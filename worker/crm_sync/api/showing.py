@@ -11,6 +11,7 @@ from crm_sync.core.addresses import has_address, masked, without_addresses
 from crm_sync.core.codes import NO_CODE, known_code
 from crm_sync.core.latency import BOUNDS_S
 from crm_sync.core.text import clean
+from crm_sync.reports import lane_label
 from crm_sync.reports.status_reading import LaneStatus
 from crm_sync.reports.verdict import Verdict, moment
 from crm_sync.reports.verdict_proof import proof
@@ -119,16 +120,16 @@ def failure(crm: str, row: Row, seen_at: datetime | None) -> FailureCount:
     )
 
 
-def crm_state(lane: LaneStatus, hour: Sequence[MinuteCount], limits: Sequence[LimitUse]) -> CrmState:
-    """One CRM and its lane."""
+def crm_state(lane: LaneStatus, hour: Sequence[MinuteCount], limits: Sequence[LimitUse], *, alive: int) -> CrmState:
+    """One CRM and its lane. alive: living workers."""
 
     def counted(value: Any) -> Any:
         return value if lane.counted else None
 
     return CrmState(
         crm=lane.crm,
-        state=lane.state.label,
-        sentence=clean(lane.state.sentence),
+        state=lane_label.label(lane, alive),
+        sentence=clean(lane_label.sentence(lane, alive)),
         new=counted(lane.new),
         selected=counted(lane.selected),
         skipped=counted(lane.skipped),

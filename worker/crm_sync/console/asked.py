@@ -38,6 +38,11 @@ def wishes(status: str) -> list[Wish]:
     return [wish for wish in (Wish.QUEUED, Wish.SKIPPED, Wish.SELECTED, Wish.NEW) if wish.value != status]
 
 
+def failed_of(text: str | None) -> Span | None:
+    """Within what time contacts have failed that are to be listed. Raises DeclinedError for an unknown one."""
+    return span_of(text) if text else None
+
+
 def span_of(text: str | None) -> Span:
     """An hour by default. Raises DeclinedError for an unknown one."""
     if text is not None and text not in list(Span):

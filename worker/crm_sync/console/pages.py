@@ -9,7 +9,7 @@ from crm_sync.api.requests import Span
 from crm_sync.api.routes import Scope
 from crm_sync.api.service import Service
 from crm_sync.api.tables import NotFoundError
-from crm_sync.console.asked import CONSEQUENCES, LABELS, filter_of, span_of, wishes
+from crm_sync.console.asked import CONSEQUENCES, LABELS, failed_of, filter_of, span_of, wishes
 from crm_sync.console.charts import latency_chart, sparkline, throughput_chart
 from crm_sync.console.commands import of_change, of_pause, of_resume, of_reveal
 from crm_sync.console.drawing import Drawing, capital, sentence
@@ -24,6 +24,7 @@ from crm_sync.telling.event_words import WORDS
 KEY = "{key:(?s:.+)}"  # in a path, including slashes and line breaks
 PAGE = 50  # contacts or events on one page
 LONGEST_TIMELINE = 60
+SPANS = {Span.HOUR.value: "the last hour", Span.DAY.value: "the last 24 hours", Span.FORTNIGHT.value: "the last 14 days"}
 
 
 class LookingPages:
@@ -74,16 +75,17 @@ class LookingPages:
         span = span_of(request.query.get("span"))
         throughput = await self._lanes.throughput(crm.crm, span)
         failures = [one for one in await self._lanes.failures() if one.crm == crm.crm]
+        failed = sum(one.retried + one.rejected for one in throughput.stretches)
         story = await self._events.story(crm.crm)
-        alive = any(worker.alive for worker in (await self._lanes.overview()).workers)
         try:
             mapping, unmapped = await self._lanes.mapping(crm.crm), None
         except (ConfigurationError, DeclinedError) as error:
             mapping, unmapped = [], sentence(error)
         return self._drawing.show(
-            request, "crm.html", crm=crm, failures=failures, span=span.value, spans=[one.value for one in Span],
+            request, "crm.html", crm=crm, failures=failures, failed=failed, within=SPANS[span], span=span.value,
+            spans=[one.value for one in Span],
             throughput=throughput, chart=throughput_chart(throughput), latency=latency_chart(throughput), story=story,
-            mapping=mapping, said=self._said_to(request), unmapped=unmapped, alive=alive, lacking=await self._rights.lacking(),
+            mapping=mapping, said=self._said_to(request), unmapped=unmapped, lacking=await self._rights.lacking(),
             action=of_resume(crm.crm) if crm.paused_since else of_pause(crm.crm),
         )  # fmt: skip
 
@@ -92,14 +94,15 @@ class LookingPages:
         if not crms:
             raise DeclinedError("no CRM is installed on the contacts table: run `crm-sync adopt`")
         crm = request.query.get("crm") or crms[0]
-        wanted = filter_of(request.query)
+        wanted, failed = filter_of(request.query), failed_of(request.query.get("failed"))
         after = request.query.get("after") or None
-        page = await self._contacts.page(crm, wanted, after=after, limit=PAGE)
+        within_s = None if failed is None else failed.seconds
+        page = await self._contacts.page(crm, wanted, failed_within_s=within_s, after=after, limit=PAGE)
         return self._drawing.show(
             request, "contacts.html", here="/contacts", crm=crm, crms=crms, state=wanted.state, code=wanted.code, after=after,
             page=page, states=[state.value for state in State], codes=[code.value for code in Code],
             lacking=await self._rights.lacking(), wishes=[(wish.value, label) for wish, label in LABELS.items()],
-            most=PAGE, known=known_code(wanted.code or ""),
+            most=PAGE, failed=failed and failed.value, spans=SPANS, known=known_code(wanted.code or ""),
         )  # fmt: skip
 
     async def _contact(self, request: web.Request) -> web.Response:
