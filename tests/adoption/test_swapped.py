@@ -121,24 +121,3 @@ async def test_another_table_that_has_its_former_name_by_right_is_none(owner, em
     assert await adopt_only(empty_url) == []
     async with Database(empty_url, size=1) as database:
         assert (await inspect_schema(database)).table.name == "public.humans"
-
-
-@pytest.mark.parametrize(
-    ("key", "odd", "fine"),
-    [
-        ("date", "9999-12-31", "infinity"),
-        ("date", "0044-03-15 BC", "9999-12-30"),
-        ("timestamptz", "0044-03-15 BC", "-infinity"),
-        ("timestamp(3)", "294276-12-31", "infinity"),
-        ("time", "24:00", "23:59:59.999999"),
-        ("interval", "178000000 years", "1 day"),
-    ],
-)
-async def test_keys_that_no_worker_can_name_are_told(owner, empty_url, key, odd, fine):
-    await owner.execute(
-        f"CREATE TABLE people (id {key} PRIMARY KEY, email text); INSERT INTO people VALUES ('{fine}', 'a@x.org')"
-    )
-    assert not (await asked(empty_url, table="people")).notes
-    await owner.execute(f"INSERT INTO people VALUES ('{odd}', 'b@x.org')")
-    (note,) = (await asked(empty_url, table="people")).notes
-    assert "public.people has rows with a id that a worker cannot name" in note

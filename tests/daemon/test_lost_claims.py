@@ -16,7 +16,6 @@ from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, running, until, 
 from tests.process import environment
 from tests.roles import adopt, let_in
 from tests.steps import insert, read
-from tests.tiers import slow
 
 NO_TICK = Waits(tick_s=3600.0)
 QUICK_TICK = Waits(tick_s=0.1)
@@ -162,46 +161,6 @@ async def test_an_answer_that_the_driver_cannot_read_stops_nobody(app, url, crm,
     async with running(url, crm, waits=QUICK_TICK):
         await until(app, ALL_COMPLETE)
     assert len(crm.requests) == 1
-
-
-ODD_KEYS = {
-    "timestamptz": ("0044-03-15 00:00:00+00 BC", "9999-12-31 23:59:59.999999+00"),
-    "date": ("0044-03-15 BC", "9999-12-31"),
-    "time": ("24:00",),
-    "interval": ("178000000 years",),
-}
-SOME_KEYS = {
-    "timestamptz": "now() - n * interval '1 h'",
-    "date": "current_date - n",
-    "time": "time '12:00' + n * interval '1 min'",
-    "interval": "n * interval '1 h'",
-}
-
-
-@slow
-@pytest.mark.parametrize(("key", "odd"), [(key, odd) for key, odds in ODD_KEYS.items() for odd in odds])
-async def test_a_key_that_the_driver_cannot_name_is_parked_and_the_others_are_delivered(  # noqa: PLR0917
-    empty_url, owner, crm, key, odd, monkeypatch
-):
-    """Some it cannot read, others it takes for infinity, so that only a full look finds them. Contacts that were claimed together
-    with it lose no attempt by that.
-    """
-    monkeypatch.setenv("BREVO_SYNC_SCHEDULER_INTERVAL_MINUTES", "0.005")
-    await owner.execute(f"CREATE TABLE contacts (id {key} PRIMARY KEY, email text)")
-    await asyncio.to_thread(adopt, empty_url)
-    await asyncio.to_thread(let_in, empty_url)
-    await owner.execute(
-        f"INSERT INTO contacts (id, email) SELECT {SOME_KEYS[key]}, n || '@example.com' FROM generate_series(1, 5) AS n"
-    )
-    await owner.execute(f"INSERT INTO contacts (id, email) VALUES ('{odd}', 'old@example.com')")
-    await owner.execute("UPDATE contacts SET brevo_sync_status = 'Queued'")
-    async with running(empty_url, crm, waits=replace(QUICK_TICK, first_reconnect_s=0.01, longest_reconnect_s=0.01)):
-        await until(owner, f"{ALL_COMPLETE} WHERE email <> 'old@example.com'")
-        await until(owner, "brevo_sync_status = 'Error' FROM contacts WHERE email = 'old@example.com'")
-    assert await owner.fetchval("SELECT max(brevo_attempts) FROM contacts WHERE email <> 'old@example.com'") == 1
-    assert await owner.fetchval(
-        "SELECT brevo_processing_error LIKE 'WORKER_DIED: %' FROM contacts WHERE brevo_sync_status = 'Error'"
-    )
 
 
 async def test_one_that_no_worker_survives_is_parked_with_that_reason(app, url, crm):

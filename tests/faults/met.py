@@ -114,12 +114,12 @@ OF_ATTACKS = (
     ),
     Row(
         "the driver cannot read the answer to a claim, or takes a key for infinity; a key is an array or composite",
-        "the contact is parked and told by adopt and check; such a key is refused",
+        "the contact is parked; a key of any value is delivered, and named to every command; an array is refused",
         (
             f"{DAEMON}lost_claims.py::test_an_answer_that_the_driver_cannot_read_stops_nobody",
-            f"{DAEMON}lost_claims.py::test_a_key_that_the_driver_cannot_name_is_parked_and_the_others_are_delivered",
+            f"{DAEMON}keys_of_any_type.py",
+            f"{COMMANDS}keys_of_any_type.py",
             f"{LANE}tombstones.py::test_of_a_contact_whose_key_the_driver_cannot_name_the_record_is_deleted",
-            f"{ADOPTION}swapped.py::test_keys_that_no_worker_can_name_are_told",
             f"{ADOPTION}refusals.py::test_it_is_refused_and_nothing_is_changed",
         ),
     ),

@@ -43,7 +43,7 @@ fresh AS MATERIALIZED (
             AND :due_at = l.due_at
             AND :claimed_by IS NULL
             AND :sync_status = 'Queued'
-            AND :id :is_not ALL ($4:::id_type[])
+            AND :id :is_not ALL ($4:::sent_keys)
         FOR NO KEY UPDATE SKIP LOCKED
     ) AS c
     WHERE
@@ -66,7 +66,7 @@ oldest AS MATERIALIZED (
             AND :due_at = l.due_at
             AND :claimed_by IS NULL
             AND :sync_status = 'Queued'
-            AND :id :is_not ALL ($4:::id_type[])
+            AND :id :is_not ALL ($4:::sent_keys)
             AND :locator :locator_is_not ALL (ARRAY(SELECT f.locator FROM fresh AS f))
         FOR NO KEY UPDATE SKIP LOCKED
     ) AS c
@@ -87,12 +87,12 @@ claimed AS (
         :claimed_by = $2::bigint
     WHERE :locator :locator_is ANY (ARRAY(SELECT f.locator FROM fresh AS f UNION ALL SELECT o.locator FROM oldest AS o))
     RETURNING
-        :id AS id,
+        :id:as_read AS id,
         :due_at,
         :attempts,
         :remote_id::text AS remote_id,
-        -- NULL after a flip that no trigger saw.
-        coalesce(:flipped_at, :due_at) AS flipped_at,
+        -- NULL after a flip that no trigger saw. Who may write any column can write a time that drivers cannot read.
+        CASE WHEN :flipped_at BETWEEN '1970-01-01' AND '9000-01-01' THEN :flipped_at ELSE :due_at END AS flipped_at,
         -- FALSE if a trigger of the table has taken the claim back, or part of it.
         coalesce(:claimed_by = $2::bigint AND :sync_status = 'Processing', FALSE) AS is_held,
         :mapped,

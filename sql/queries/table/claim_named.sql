@@ -22,7 +22,7 @@ free AS MATERIALIZED (
     SELECT :id AS id
     FROM :contacts
     WHERE
-        :id :is ANY ($1:::id_type[])
+        :id :is ANY ($1:::sent_keys)
         AND EXISTS (SELECT FROM open_lane)
         AND :claimed_by IS NULL
         AND :sync_status = 'Queued'
@@ -43,7 +43,12 @@ claimed AS (
         c.:id AS id,
         c.:attempts AS attempts,
         c.:remote_id::text AS remote_id,
-        coalesce(c.:flipped_at, c.:due_at) AS flipped_at,
+        -- As in claim_contacts.sql. The due time of a contact that is not due can be such a time, too.
+        CASE
+            WHEN c.:flipped_at BETWEEN '1970-01-01' AND '9000-01-01' THEN c.:flipped_at
+            WHEN c.:due_at BETWEEN '1970-01-01' AND '9000-01-01' THEN c.:due_at
+            ELSE clock_timestamp()
+        END AS flipped_at,
         -- It was put back in line since.
         coalesce(c.:due_at > c.:flipped_at, FALSE) AS is_late,
         :trace AS trace,
@@ -53,7 +58,7 @@ claimed AS (
 
 -- is_held is NULL if a trigger of the table has kept the row from being written.
 SELECT
-    f.id,
+    f.id:as_read AS id,
     c.attempts,
     c.remote_id,
     c.flipped_at,

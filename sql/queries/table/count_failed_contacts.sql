@@ -32,7 +32,7 @@ failed AS (
     FROM :contacts
     WHERE
         :processing_error IS NOT NULL
-        AND ($2:::id_type[] IS NULL OR :id :is ANY ($2:::id_type[]))
+        AND ($2:::sent_keys IS NULL OR :id :is ANY ($2:::sent_keys))
 ),
 
 judged AS (

@@ -9,4 +9,4 @@ WHERE
     AND :processing_status = 'Error'
     AND :processing_error IS NULL
     AND :claimed_by IS NULL
-    AND ($1:::id_type[] IS NULL OR :id :is ANY ($1:::id_type[]))
+    AND ($1:::sent_keys IS NULL OR :id :is ANY ($1:::sent_keys))

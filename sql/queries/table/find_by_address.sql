@@ -3,7 +3,7 @@
 --
 -- $1  text  the address
 SELECT
-    :id AS id,
+    :id:as_read AS id,
     :id::text AS key
 FROM :contacts
 WHERE

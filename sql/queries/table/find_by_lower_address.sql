@@ -2,7 +2,7 @@
 --
 -- $1  text  the address
 SELECT
-    :id AS id,
+    :id:as_read AS id,
     :id::text AS key
 FROM :contacts
 WHERE lower(:email::text) = lower(btrim($1::text, E' \t\n\r\f\x0b'))

@@ -2,7 +2,7 @@
 --
 -- $1  text  the id
 SELECT
-    :id AS id,
+    :id:as_read AS id,
     :id::text AS key
 FROM :contacts
 WHERE

@@ -9,7 +9,7 @@
 -- $5  id[]         of these contacts; NULL: of all
 -- $6  id[]         not these: they were tried
 -- $7  integer      at most this many
-SELECT :id AS id
+SELECT :id:as_read AS id
 FROM :contacts
 CROSS JOIN LATERAL (
     SELECT
@@ -35,7 +35,7 @@ WHERE
     )
     AND (GREATEST(:flipped_at, :synced_at) > $3::timestamptz) IS NOT TRUE
     AND (last_failed_crm = :'crm' AND last_retry_at > $3::timestamptz) IS NOT TRUE
-    AND ($5:::id_type[] IS NULL OR :id :is ANY ($5:::id_type[]))
+    AND ($5:::sent_keys IS NULL OR :id :is ANY ($5:::sent_keys))
     -- A subquery, because it is hashed, however many there are.
-    AND NOT :id :is ANY (SELECT unnest($6:::id_type[]))
+    AND NOT :id :is ANY (SELECT unnest($6:::sent_keys))
 LIMIT $7::integer

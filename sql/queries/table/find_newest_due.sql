@@ -17,7 +17,7 @@ newest AS (
             AND :due_at = l.due_at
             AND :claimed_by IS NULL
             AND :sync_status = 'Queued'
-            AND :id :is_not ALL ($1:::id_type[])
+            AND :id :is_not ALL ($1:::sent_keys)
         LIMIT 1
     ) AS c
     WHERE
@@ -52,7 +52,7 @@ SELECT
                 AND :due_at = l.due_at
                 AND :claimed_by IS NULL
                 AND :sync_status = 'Queued'
-                AND :id :is_not ALL ($1:::id_type[])
+                AND :id :is_not ALL ($1:::sent_keys)
             LIMIT 1
         ) AS c
         WHERE

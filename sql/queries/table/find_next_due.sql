@@ -10,7 +10,7 @@
 SELECT
     l.revision,
     f.due_in_s,
-    f.id,
+    f.id:as_read AS id,
     EXISTS (
         SELECT
         FROM :line AS o
@@ -31,7 +31,7 @@ LEFT JOIN LATERAL (
             AND :due_at = n.due_at
             AND :claimed_by IS NULL
             AND :sync_status = 'Queued'
-            AND :id :is_not ALL ($1:::id_type[])
+            AND :id :is_not ALL ($1:::sent_keys)
         LIMIT 1
     ) AS c
     WHERE n.due_at > $2::timestamptz

@@ -3,7 +3,7 @@
 --
 -- $1  integer[]  ids of the dead workers
 SELECT
-    c.id,
+    c.id:as_read AS id,
     c.claimed_by,
     c.attempts
 FROM :line AS l

@@ -4,7 +4,7 @@
 -- $1  id[]         not these: the table refused to have them claimed
 -- $2  timestamptz  due after this
 -- $3  integer      at most this many
-SELECT c.id
+SELECT c.id:as_read AS id
 FROM :line AS l
 CROSS JOIN LATERAL (
     SELECT :id AS id
@@ -15,7 +15,7 @@ CROSS JOIN LATERAL (
         AND :claimed_by IS NULL
         AND :sync_status = 'Queued'
         -- A subquery, because it is hashed, however many there are.
-        AND NOT :id :is ANY (SELECT unnest($1:::id_type[]))
+        AND NOT :id :is ANY (SELECT unnest($1:::sent_keys))
     LIMIT 1
 ) AS c
 WHERE

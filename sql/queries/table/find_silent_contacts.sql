@@ -4,7 +4,7 @@
 -- $2  id[]         of these contacts; NULL: of all
 -- $3  id[]         not these: they were tried
 -- $4  integer      at most this many
-SELECT :id AS id
+SELECT :id:as_read AS id
 FROM :contacts
 WHERE
     :sync_status = 'Error'
@@ -12,6 +12,6 @@ WHERE
     AND :processing_error IS NULL
     AND :claimed_by IS NULL
     AND (GREATEST(:flipped_at, :synced_at) > $1::timestamptz) IS NOT TRUE
-    AND ($2:::id_type[] IS NULL OR :id :is ANY ($2:::id_type[]))
-    AND NOT :id :is ANY (SELECT unnest($3:::id_type[]))
+    AND ($2:::sent_keys IS NULL OR :id :is ANY ($2:::sent_keys))
+    AND NOT :id :is ANY (SELECT unnest($3:::sent_keys))
 LIMIT $4::integer

@@ -3,6 +3,6 @@
 --
 -- $1  id[]      the contacts
 -- $2  bigint[]  the fencing token of the claim of each
-SELECT c.:id
-FROM unnest($1:::id_type[], $2::bigint[]) AS o (id, claimed_by)
+SELECT c.:id:as_read AS id
+FROM unnest($1:::sent_keys, $2::bigint[]) AS o (id, claimed_by)
 JOIN :contacts AS c ON o.id :is c.:id AND o.claimed_by = c.:claimed_by

@@ -43,7 +43,7 @@ WITH outcome AS (
 \endif
     FROM
         unnest(
-            $1:::id_type[],
+            $1:::sent_keys,
             $2::bigint[],
             $3::text[],
             $4::text[],
@@ -303,7 +303,7 @@ joined AS (
 \endif
 
 SELECT
-    w.id,
+    w.id:as_read AS id,
     extract(EPOCH FROM w.due_at - clock_timestamp())::float8 AS due_in_s,
     w.waited_ms,
     w.undone,
@@ -313,7 +313,7 @@ UNION ALL
 -- Those that a trigger of the table has kept from being written: it returned NULL, so Postgres left the row as it was. A row that
 -- somebody else wrote after this statement began is left out: its new version is locked, but this statement does not see it.
 SELECT
-    h.id,
+    h.id:as_read,
     NULL,
     NULL,
     NULL,

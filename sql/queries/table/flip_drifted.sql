@@ -9,7 +9,7 @@
 WITH
 meant AS MATERIALIZED (
     SELECT c.id
-    FROM unnest($1:::id_type[]) AS w (id)
+    FROM unnest($1:::sent_keys) AS w (id)
     CROSS JOIN LATERAL (
         SELECT :id AS id
         FROM :contacts
@@ -53,7 +53,7 @@ changed AS (
 
 -- IN, because it is hashed: a join of a thousand with a thousand may not be.
 SELECT
-    m.id,
+    m.id:as_read AS id,
     CASE
         WHEN m.id IN (SELECT c.id FROM changed AS c WHERE c.sync_status = 'Queued') THEN 'flipped'
         WHEN m.id IN (SELECT h.id FROM held AS h) THEN 'kept'

@@ -7,7 +7,7 @@ WITH free AS MATERIALIZED (
     SELECT :id AS id
     FROM :contacts
     WHERE
-        :id :is $1:::id_type
+        :id :is $1:::sent_key
         -- As in claim_contacts.sql, for the table's own triggers.
         AND (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
         AND :claimed_by IS NULL
@@ -19,4 +19,4 @@ UPDATE :contacts AS c
 SET :sync_status = 'Queued'
 FROM free AS f
 WHERE c.:id :is f.id
-RETURNING c.:id
+RETURNING c.:id:as_read AS id

@@ -30,7 +30,7 @@ sent AS (
         c.address
     FROM
         unnest(
-            $1:::id_type[], $2::text[], $3::boolean[], $4::integer[], $5::timestamptz[]
+            $1:::sent_keys, $2::text[], $3::boolean[], $4::integer[], $5::timestamptz[]
 \if :clears
             , $6::bigint[]
 \endif

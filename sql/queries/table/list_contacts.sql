@@ -76,9 +76,9 @@ looked AS (
 
 SELECT
     l.looked,
-    e.id AS last,
+    e.id:as_read AS last,
     e.id::text AS last_key,
-    f.id,
+    f.id:as_read AS id,
     f.id::text AS key,
     f.email,
     f.sync_status,

@@ -47,8 +47,8 @@ failed AS MATERIALIZED (
             OR GREATEST(known.failed_at, known.failed_after) >= $2::timestamptz
             OR (known.failed_at IS NULL AND known.failed_before >= $2::timestamptz)
         )
-        AND ($3:::id_type IS NULL OR :id :is_after $3:::id_type)
-        AND ($6:::id_type[] IS NULL OR :id :is ANY ($6:::id_type[]))
+        AND ($3:::sent_key IS NULL OR :id :is_after $3:::sent_key)
+        AND ($6:::sent_keys IS NULL OR :id :is ANY ($6:::sent_keys))
 )
 
 SELECT

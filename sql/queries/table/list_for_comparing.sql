@@ -8,7 +8,7 @@
 -- $2  id[]     these contacts
 -- $3  integer  at most this many
 SELECT
-    c.:id AS id,
+    c.:id:as_read AS id,
     c.:id::text AS key,
     c.:remote_id::text AS remote_id,
     left(c.:processing_error, 1000) AS error,
@@ -41,13 +41,13 @@ WHERE
     -- As in claim_contacts.sql, for the table's own functions.
     (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
 \if :begins
-    AND $1::text IS NULL AND $2:::id_type[] IS NULL
+    AND $1::text IS NULL AND $2:::sent_keys IS NULL
 \endif
 \if :goes_on
-    AND c.:id :is_after $1::text:::id_type AND $2:::id_type[] IS NULL
+    AND c.:id :is_after $1::text:::id_type AND $2:::sent_keys IS NULL
 \endif
 \if :named
-    AND $1::text IS NULL AND c.:id :is ANY ($2:::id_type[])
+    AND $1::text IS NULL AND c.:id :is ANY ($2:::sent_keys)
 \endif
 ORDER BY c.:id
 LIMIT $3::integer

@@ -11,7 +11,7 @@ WITH noted AS (
     SELECT
         n.id,
         n.sent_fields
-    FROM unnest($1:::id_type[], $2::bigint[]) AS n (id, sent_fields)
+    FROM unnest($1:::sent_keys, $2::bigint[]) AS n (id, sent_fields)
     WHERE
         (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
         AND (SELECT set_config('lock_timeout', '300ms', TRUE)) IS NOT NULL
@@ -42,4 +42,4 @@ SET
     :sent_to = :'numbering' || coalesce(c.:remote_id::text, '')
 FROM held AS h
 WHERE c.:locator :locator_is h.locator
-RETURNING c.:id AS id
+RETURNING c.:id:as_read AS id

@@ -5,7 +5,7 @@
 UPDATE :contacts
 SET :sync_status = 'Queued'
 WHERE
-    :id :is ANY ($1:::id_type[])
+    :id :is ANY ($1:::sent_keys)
     AND :claimed_by IS NULL
     AND :sync_status = 'Processing'
     AND :due_at IS NOT NULL

@@ -2,8 +2,8 @@
 --
 -- $1  id[]  the contacts
 SELECT
-    :id AS id,
+    :id:as_read AS id,
     :id::text AS key,
     :email::text AS email
 FROM :contacts
-WHERE :id :is ANY ($1:::id_type[])
+WHERE :id :is ANY ($1:::sent_keys)

@@ -2,7 +2,7 @@
 --
 -- $1  real     percent of the pages that are read
 -- $2  integer  at most this many
-SELECT c.:id AS id
+SELECT c.:id:as_read AS id
 FROM :contacts AS c TABLESAMPLE SYSTEM ($1::real)
 WHERE
     c.:sync_status = 'Complete'

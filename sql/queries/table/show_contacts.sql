@@ -3,7 +3,7 @@
 --
 -- $1  id[]  the contacts
 SELECT
-    :id AS id,
+    :id:as_read AS id,
     :sync_status::text AS sync_status,
     :processing_status::text AS processing_status,
     :processing_error AS processing_error,
@@ -15,4 +15,4 @@ SELECT
     CASE WHEN :flipped_at BETWEEN '1970-01-01' AND '9000-01-01' THEN :flipped_at END AS flipped_at,
     clock_timestamp() AS now
 FROM :contacts
-WHERE :id :is ANY ($1:::id_type[])
+WHERE :id :is ANY ($1:::sent_keys)

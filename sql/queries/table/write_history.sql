@@ -35,7 +35,7 @@ SELECT
     o.trace
 FROM
     unnest(
-        $1:::id_type[],
+        $1:::sent_keys,
         $2::bigint[],
         $3::text[],
         $4::text[],

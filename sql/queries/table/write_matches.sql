@@ -8,7 +8,7 @@ found AS (
     SELECT
         c.:id AS id,
         f.remote_id
-    FROM unnest($1:::id_type[], $2::text[]) AS f (id, remote_id)
+    FROM unnest($1:::sent_keys, $2::text[]) AS f (id, remote_id)
     JOIN :contacts AS c ON c.:id :is f.id
     WHERE
         c.:remote_id IS NULL
@@ -21,4 +21,4 @@ UPDATE :contacts AS c
 SET :remote_id = f.remote_id:::remote_type
 FROM found AS f
 WHERE c.:id :is f.id
-RETURNING c.:id AS id
+RETURNING c.:id:as_read AS id

@@ -8,5 +8,5 @@ SET
     request_id = NULL,
     remote_id = NULL,
     trace = NULL
-WHERE key = ANY (ARRAY(SELECT :key_name (c.id::text) FROM unnest($1:::id_type[]) AS c (id)))
+WHERE key = ANY (ARRAY(SELECT :key_name (c.id::text) FROM unnest($1:::sent_keys) AS c (id)))
 RETURNING crm

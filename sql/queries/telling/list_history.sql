@@ -21,7 +21,7 @@ SELECT
     trace
 FROM crm_sync.deliveries
 WHERE
-    key = ANY (ARRAY(SELECT :key_name (c.id::text) FROM unnest($1:::id_type[]) AS c (id)))
+    key = ANY (ARRAY(SELECT :key_name (c.id::text) FROM unnest($1:::sent_keys) AS c (id)))
     AND ($2::text IS NULL OR crm = $2::text)
 ORDER BY at DESC
 LIMIT $3::integer

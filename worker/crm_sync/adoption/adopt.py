@@ -11,7 +11,7 @@ from crm_sync.adoption.connection import Connection, alone, connected, run, valu
 from crm_sync.adoption.emptied import WRITTEN_ANEW, restore
 from crm_sync.adoption.steps import PATIENCE_S, Runner, Step, Tell, bytes_a_second, missing, undoing
 from crm_sync.adoption.table import OLDEST_SERVER, AdoptionRequest, Table, enter, server_number
-from crm_sync.core.table_words import WITHOUT_ROWS, flips_note, odd_keys, odd_keys_note
+from crm_sync.core.table_words import WITHOUT_ROWS, flips_note
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.postgres.statements import quote
 
@@ -157,9 +157,6 @@ def _notes(connection: Connection, table: Table) -> Iterator[str]:
             f"{flips_note(flips['triggers'])}. So there is a trigger crm_sync_catch, which sees it at once and costs each UPDATE "
             "of the table a few percent; an AFTER trigger with an UPDATE of the status would need none"
         )
-    variables = odd_keys(table.key_type, quote(table.key))
-    if variables and run(connection, "find_odd_keys", variables={**variables, "contacts": table.name}).fetchone():
-        yield odd_keys_note(table.name, table.key)
 
 
 def _undo_plan(connection: Connection) -> Undoing | None:

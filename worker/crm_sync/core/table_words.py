@@ -1,51 +1,10 @@
 """What users should know about the contacts table, in words: told at adoption, by `check`, and when the table changes later."""
 
-import re
 from collections.abc import Sequence
-from typing import NamedTuple
 
 WITHOUT_ROWS = (
     "the tables of crm-sync are empty, as after restoring a schema-only dump: run `crm-sync migrate`, which fills them again"
 )
-
-
-class Keys(NamedTuple):
-    """The keys of a type that a worker can handle, including infinity. The driver has no objects for other keys, or takes them
-    for infinity.
-
-    lowest, highest: as SQL literals. finite: a condition over the key.
-    """
-
-    lowest: str
-    highest: str
-    finite: str = "isfinite({key})"
-
-
-_NAMED = {
-    "date": Keys("0001-01-02", "9999-12-30"),
-    "timestamp without time zone": Keys("0001-01-01 00:00:00.000001", "9999-12-31 23:59:59.999998"),
-    "timestamp with time zone": Keys("0001-01-01 00:00:00.000001+00", "9999-12-31 23:59:59.999998+00"),
-    "time without time zone": Keys("00:00", "23:59:59.999999", "TRUE"),
-    "interval": Keys("-2000000 years", "2000000 years"),
-}
-
-
-def odd_keys(declared: str, key: str) -> dict[str, str] | None:
-    """The variables of find_odd_keys.sql; None if workers can handle every key of this type.
-
-    declared: the type of the key, with its length. key: quoted.
-    """
-    keys = _NAMED.get(re.sub(r"\(\d+\)", "", declared))
-    if keys is None:
-        return None
-    return {"id": key, "lowest": keys.lowest, "highest": keys.highest, "is_finite": keys.finite.format(key=key)}
-
-
-def odd_keys_note(table: str, key: str) -> str:
-    return (
-        f"{table} has rows with a {key} that a worker cannot name (before the year 1, from the last day of the year 9999 on, or "
-        "24:00). They are sent again and again, and end in Error: give them another key"
-    )
 
 
 def flips_note(triggers: Sequence[str]) -> str:

@@ -81,8 +81,7 @@ def _from_inside(error: Exception) -> Exception:
     """An error in the driver's code that is not one of the driver's classes."""
     if isinstance(error, ValueError | OverflowError):
         return UnreadableError(
-            "the database has a value that cannot be read here, such as a date before the year 1 or after 9999. "
-            "If it is a key, `crm-sync check` names it"
+            "the database has a value that cannot be read here, such as a date before the year 1 or after 9999"
         )
     if isinstance(error, AttributeError) and error.obj is None:
         # asyncpg 0.32 drops its protocol when a connection is terminated, and then uses None in the statement in flight.

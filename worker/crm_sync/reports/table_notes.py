@@ -1,10 +1,10 @@
-"""Features of the contacts table that may behave unexpectedly: the application's triggers and rules, unusual keys."""
+"""Features of the contacts table that may behave unexpectedly: the application's triggers and rules."""
 
 from collections.abc import Collection
 
-from crm_sync.core.table_words import flips_note, narrow_note, odd_keys, odd_keys_note, rule_note
+from crm_sync.core.table_words import flips_note, narrow_note, rule_note
 from crm_sync.postgres.pool import Database
-from crm_sync.postgres.statements import query, quote, render
+from crm_sync.postgres.statements import query, quote
 from crm_sync.table.address_index import address_indexes, missing_index
 from crm_sync.table.adopted_table import AdoptedTable, LaneTable
 
@@ -23,11 +23,7 @@ async def table_notes(database: Database, table: AdoptedTable, lanes: Collection
     if flips["triggers"] and not flips["are_seen"]:
         notes.append(f"{flips_note(flips['triggers'])}: run `crm-sync migrate`")
     notes += await delete_rule_notes(database)
-    notes += await address_notes(database, table)
-    variables = odd_keys(table.declared[table.key], quote(table.key))
-    if variables and await database.value(render("find_odd_keys", {**variables, "contacts": table.name})):
-        notes.append(odd_keys_note(table.name, table.key))
-    return notes
+    return notes + await address_notes(database, table)
 
 
 async def address_notes(database: Database, table: AdoptedTable) -> list[str]:

@@ -22,6 +22,9 @@ OWN_COLUMNS = (
 )
 # Types of keys that cannot contain an address: history stores them unchanged.
 _PLAIN_KEYS = ("pg_catalog.uuid", "pg_catalog.int2", "pg_catalog.int4", "pg_catalog.int8")
+# Types of keys that the driver reads exactly, whatever the value. Keys of other types are texts here, as Postgres writes them:
+# the driver has no object for some dates, takes others for infinity, and changes intervals; and its NaN does not equal itself.
+_EXACT_KEYS = (*_PLAIN_KEYS, "pg_catalog.text", 'pg_catalog."varchar"')
 # Shared by the CRMs.
 ROLL_UP = ("retry_count", "last_retry_at", "next_retry_at", "last_failed_crm")
 
@@ -102,7 +105,7 @@ class LaneTable:
                 "sent_to": quote(f"{crm}_{SENT_TO}"),
                 "numbering": "",
                 "trace": quote(COLUMN) if table.traced else "NULL::text",
-                "id_type": table.types[table.key],
+                **_passing(table.types[table.key]),
                 "key_name": "" if table.types[table.key] in _PLAIN_KEYS else "crm_sync.key_name",
                 **_comparing("", of_key),
                 **_comparing("locator_", of_key if table.is_partitioned else "pg_catalog"),
@@ -123,6 +126,13 @@ class LaneTable:
                 "finish_lock": "NO KEY UPDATE" if table.unique.isdisjoint(finished) else "UPDATE",
             },
         )
+
+
+def _passing(kind: str) -> dict[str, str]:
+    """How a key gets to the driver and back. kind: its type."""
+    if kind in _EXACT_KEYS:
+        return {"id_type": kind, "as_read": "", "sent_key": kind, "sent_keys": f"{kind}[]"}
+    return {"id_type": kind, "as_read": "::text", "sent_key": f"text::{kind}", "sent_keys": f"text[]::{kind}[]"}
 
 
 def _comparing(prefix: str, schema: str) -> dict[str, str]:

@@ -90,8 +90,8 @@ class ContactList:
         self._patience_s = patience_s
         self._clock = clock
         # Two statements, because a single one for both cases would be planned as if it had to read from the start.
-        self._first = render("list_contacts", {**table.variables, "beyond": f"$1::{table.variables['id_type']} IS NULL"})
-        beyond = f"{table.variables['id']} {table.variables['is_after']} $1::{table.variables['id_type']}"
+        self._first = render("list_contacts", {**table.variables, "beyond": f"$1::{table.variables['sent_key']} IS NULL"})
+        beyond = f"{table.variables['id']} {table.variables['is_after']} $1::{table.variables['sent_key']}"
         self._next = render("list_contacts", {**table.variables, "beyond": beyond})
         by_code = "split_part(left({processing_error}, 40), ':', 1) = ANY ($2::text[])".format_map(table.variables)
         self._few = {
