@@ -70,9 +70,7 @@ async def test_it_takes_what_is_set_and_the_likeliest_table_without_a_question(f
     assert "ok brevo credentials" in said
     assert "Next: crm-sync run." in said
     assert stat.S_IMODE((folder / ".env").stat().st_mode) == 0o600
-    assert mapping(folder) == {
-        "brevo": {"email": '"email"', "FIRSTNAME": '"first_name"', "LASTNAME": '"last_name"', "SMS": '"phone"'}
-    }
+    assert mapping(folder) == {"brevo": {"email": "email", "FIRSTNAME": "first_name", "LASTNAME": "last_name", "SMS": "phone"}}
     written = Environment.capture()
     assert written.read(Settings).database_url == url
     assert written.read(Settings).mapping_file.name == "mapping.toml"
@@ -94,7 +92,7 @@ async def test_it_asks_for_the_database_the_table_and_each_crm(folder, empty_url
     assert written["brevo_api_key"] == KEY
     assert not [name for name in written if name.startswith("hubspot_")]
     assert mapping(folder) == {
-        "brevo": {"email": '"E-Mail"', "FIRSTNAME": '"firstName"', "LASTNAME": '"surname"', "SMS": '"phoneNumber"'}
+        "brevo": {"email": '"E-Mail"', "FIRSTNAME": '"firstName"', "LASTNAME": "surname", "SMS": '"phoneNumber"'}
     }
     assert "# Not sent:\n# personId, Zip, notes\n" in (folder / "mapping.toml").read_text()
 

@@ -1,8 +1,9 @@
--- The possible keys of a table: its columns, and which of them is unique on its own, leads an index, or is in the primary key.
+-- The possible keys of a table: its columns, and how SQL writes each, and which of them is unique on its own, leads an index, or is in the primary key.
 --
 -- $1  oid  the table
 SELECT
     a.attname::text AS name,
+    quote_ident(a.attname) AS written,
     format_type(a.atttypid, a.atttypmod) AS type,
     a.attnotnull AS is_never_null,
     t.typcategory = 'S' AS is_text,

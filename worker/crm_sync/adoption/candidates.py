@@ -11,9 +11,10 @@ from crm_sync.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """may_be_key: it identifies a row. may_be_email: judging by its name and type."""
+    """written: its name as SQL writes it. may_be_key: it identifies a row. may_be_email: judging by its name and type."""
 
     name: str
+    written: str
     type: str
     is_text: bool
     may_be_key: bool
@@ -75,4 +76,4 @@ def _columns(connection: Connection, relation: int) -> list[Column]:
 
 def _column(row: dict[str, Any]) -> Column:
     may_be_key = row["is_never_null"] and row["is_unique"]
-    return Column(row["name"], row["type"], row["is_text"], may_be_key, row["may_be_email"])
+    return Column(row["name"], row["written"], row["type"], row["is_text"], may_be_key, row["may_be_email"])

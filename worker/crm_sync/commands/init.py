@@ -19,7 +19,7 @@ from crm_sync.environment import ENV_FILE, ENVIRONMENT, Environment
 from crm_sync.errors import ConfigurationError, CrmSyncError
 from crm_sync.reports.layout import wrapped
 from crm_sync.settings import LaneSettings, Settings, TransportSettings
-from crm_sync.table.starting_mapping import starting_mapping
+from crm_sync.table.starting_mapping import Known, starting_mapping
 
 MAPPING = "mapping.toml"
 PUBLIC = 0o644
@@ -67,7 +67,7 @@ def _write(files: tuple[Path, Path], answers: "_Answers", table: Candidate | Non
     written = f"Wrote {env}, which only you can read"
     if table is not None and table.email is not None and crms:
         answers.values["mapping_file"] = MAPPING
-        columns = {column.name: column.is_text for column in table.columns}
+        columns = {column.name: Known(column.written, column.is_text) for column in table.columns}
         fields = {crm.name: crm.default_fields or {} for crm in crms}
         write_new(mapping, starting_mapping(table.name, table.email, columns, fields), PUBLIC)
         written += f", and {mapping}"

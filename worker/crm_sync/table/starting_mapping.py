@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from crm_sync.core.text import printable
 from crm_sync.postgres.statements import quote
@@ -30,40 +31,51 @@ PARTS: Mapping[str, str] = {
 }
 
 
-def starting_mapping(table: str, email: str, columns: Mapping[str, bool], crms: Mapping[str, Mapping[str, str]]) -> str:
+class Known(NamedTuple):
+    """A column of the table. written: its name as SQL writes it, with quotes only where it needs them."""
+
+    written: str
+    is_text: bool
+
+
+class _Sent(NamedTuple):
+    expression: str
+    column: str
+
+
+def starting_mapping(table: str, email: str, columns: Mapping[str, Known], crms: Mapping[str, Mapping[str, str]]) -> str:
     """Returns the text of the file.
 
-    email: the column with the address. columns: by name, whether it is a text. crms: by name, each field with the column in
-    crm-sync's default mapping.
+    email: the column with the address. columns: by name. crms: by name, each field with the column in crm-sync's default mapping.
     """
-    named = {crm: {field: _expression(usual, columns) for field, usual in fields.items()} for crm, fields in crms.items()}
+    named = {crm: {field: _sent(usual, columns) for field, usual in fields.items()} for crm, fields in crms.items()}
     lines = [
         f"# What is sent from {printable(table, LINE)}: the fields of each CRM, each with an SQL expression over a row.",
         "# `crm-sync check` says whether they are right. A running worker reads changes at SIGHUP (systemctl reload).",
     ]
     for crm, fields in named.items():
-        lines += ["", f"[{crm}]", f"email = {_toml(quote(email))}"]
-        lines += [f"{field} = {_toml(expression)}" for field, expression in fields.items() if expression is not None]
-    used = "".join(expression or "" for fields in named.values() for expression in fields.values()) + quote(email)
-    unused = [name for name in columns if quote(name) not in used and not _is_ours(name, crms)]
+        lines += ["", f"[{crm}]", f"email = {_toml(columns[email].written if email in columns else quote(email))}"]
+        lines += [f"{field} = {_toml(sent.expression)}" for field, sent in fields.items() if sent is not None]
+    used = {email, *(sent.column for fields in named.values() for sent in fields.values() if sent is not None)}
+    unused = [name for name in columns if name not in used and not _is_ours(name, crms)]
     if unused:
         lines += ["", "# Not sent:", *_listed(unused)]
     return "\n".join([*lines, ""])
 
 
-def _expression(usual: str, columns: Mapping[str, bool]) -> str | None:
+def _sent(usual: str, columns: Mapping[str, Known]) -> _Sent | None:
     """None if no column is likely."""
     if usual in columns:
-        return quote(usual)
+        return _Sent(columns[usual].written, usual)
     folded: dict[str, str] = {}
-    for name, is_text in columns.items():
-        if is_text:
+    for name, column in columns.items():
+        if column.is_text:
             folded.setdefault(_folded(name), name)
     for likely in (_folded(usual), *SYNONYMS.get(usual, ())):
         if likely in folded:
-            return quote(folded[likely])
+            return _Sent(columns[folded[likely]].written, folded[likely])
     whole = next((folded[name] for name in WHOLE_NAME if name in folded), None)
-    return None if whole is None or usual not in PARTS else PARTS[usual].format(name=quote(whole))
+    return None if whole is None or usual not in PARTS else _Sent(PARTS[usual].format(name=columns[whole].written), whole)
 
 
 def _folded(name: str) -> str:
@@ -76,10 +88,9 @@ def _is_ours(name: str, crms: Mapping[str, Mapping[str, str]]) -> bool:
 
 
 def _toml(text: str) -> str:
-    """TOML's basic strings are written like JSON strings; where no escapes are needed, as TOML's literal string, which is easier
-    to read.
-    """
-    return f"'{text}'" if re.fullmatch(r"[^'\x00-\x1f\x7f]+", text) else json.dumps(text, ensure_ascii=False)
+    """TOML's basic strings are written like JSON strings. Where that needs escapes, its literal strings are easier to read."""
+    basic = json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return f"'{text}'" if "\\" in basic and re.fullmatch(r"[^'\x00-\x1f\x7f]+", text) else basic
 
 
 def _listed(names: Sequence[str]) -> Iterator[str]:
