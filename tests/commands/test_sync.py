@@ -731,3 +731,13 @@ async def test_a_contact_is_named_by_one_of_address_and_key_that_is_there(url, b
     async with process(environment(url, brevo), "sync", *named) as command:
         ended_with, out, err = await ended(command)
     assert (ended_with, words_of in words(out + err)) == (code, True), (out, err)
+
+
+async def test_a_database_that_is_read_only_is_said_at_once(app, url, brevo):
+    await insert(app)
+    name = url.rpartition("/")[2]
+    await app.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+    async with sync(environment(url, brevo)) as command:
+        code, _, err = await ended(command)
+    assert code == 1
+    assert "the database is read-only: what writes needs the primary in DATABASE_URL" in err

@@ -2,6 +2,7 @@
 tables.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -22,6 +23,7 @@ from crm_sync.postgres.pooler import LEADS_THROUGH
 from crm_sync.postgres.session_settings import OF_ADOPTION, SINCE_17, search_path
 from crm_sync.postgres.sqlstates import Fault, fault_of
 from crm_sync.postgres.statements import folder, query, quote, render, set_to
+from crm_sync.postgres.translation import AT_LOGIN
 
 SCHEMA = "crm_sync"
 TABLE = "_crm_sync_migration"
@@ -30,6 +32,8 @@ _NOTES_PATH = {"search_path": f"{SCHEMA}, pg_temp"}
 # A statement ends with the process that waits for it: otherwise an index of a killed process would keep its lock until it is
 # built.
 _WHERE_IT_CAN_BE = {"client_connection_check_interval": "1s"}
+# In what libpq says of a login that failed. Only the error of a function has a context.
+_AT_LOGIN = re.compile(r"FATAL: +(.*?)\n.*^CONTEXT:", re.DOTALL | re.MULTILINE)
 
 
 def pending(url: str) -> list[str]:
@@ -200,6 +204,8 @@ def translated() -> Iterator[None]:
 
 def _translate(error: psycopg.Error) -> Exception:
     fault = fault_of(error.sqlstate, str(error))
+    if error.sqlstate is None and "FATAL:" in str(error) and (found := _AT_LOGIN.search(str(error))):
+        return DatabaseTroubleError(AT_LOGIN.format(said=clean(found[1])))
     if fault is Fault.PASSES or (error.sqlstate is None and isinstance(error, psycopg.OperationalError)):
         asks = f". Has {SETTING} the right host and port?" if "Connection refused" in str(error) else ""
         return DatabaseTroubleError(f"{clean(str(error))}{asks}")

@@ -19,6 +19,8 @@ from crm_sync.daemon.wiring import Wiring
 from crm_sync.errors import DatabaseTroubleError
 from crm_sync.lane.lane import Lane
 from crm_sync.postgres.pool import Database
+from crm_sync.postgres.statements import query
+from crm_sync.postgres.translation import WRITABLE
 from crm_sync.table.named_claim import NamedClaim
 
 
@@ -45,13 +47,16 @@ class ShortWorker:
 
     async def __aenter__(self) -> "ShortWorker":
         session, patience_s = self._wiring.session, self._waits.open_patience_s
+        if await self._database.value(query("detect_read_only")):  # the session would wait for that to end
+            raise DatabaseTroubleError(f"the database is read-only: {WRITABLE}")
         self._running = asyncio.create_task(session.run())
         opened = asyncio.create_task(session.opened.wait())
         await asyncio.wait((self._running, opened), timeout=patience_s, return_when=asyncio.FIRST_COMPLETED)
         opened.cancel()
         if not session.opened.is_set():
             await _ended(self._running)
-            raise DatabaseTroubleError(f"no session with the database within {patience_s:.0f} s")
+            why = f": {session.trouble}" if session.trouble else ""
+            raise DatabaseTroubleError(f"no session with the database within {patience_s:.0f} s{why}")
         return self
 
     async def __aexit__(self, *_: object) -> None:

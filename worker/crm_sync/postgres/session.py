@@ -108,6 +108,7 @@ class Session(SessionStatements):
         )
         self._look = SafetyLook(self._fetch, self._registration, on_clock_back=on_clock_back)
         self.opened = asyncio.Event()
+        self.trouble: str | None = None  # why it was not opened, the last time that it was not
         self.openings = 0  # incremented with every reconnect: locks held before are gone
 
     @property
@@ -183,6 +184,7 @@ class Session(SessionStatements):
                 if self.opened.is_set():
                     log.warning(events.SESSION_LOST, reason=str(error))
                 else:
+                    self.trouble = str(error)
                     trouble.tell(error)
             finally:
                 self._close()

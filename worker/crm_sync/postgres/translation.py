@@ -25,6 +25,10 @@ from crm_sync.postgres.pooler import LEADS_THROUGH
 from crm_sync.postgres.sqlstates import QUOTES_NO_VALUES, Fault, fault_of, is_raised
 
 WRITABLE = "what writes needs the primary in DATABASE_URL, and default_transaction_read_only off"
+AT_LOGIN = (
+    "an event trigger on login keeps this role out of the database ({said}). Let a superuser change the trigger, or disable it: "
+    "\\dy in psql lists event triggers, and PGOPTIONS='-c event_triggers=off' lets him in"
+)
 _WORD = re.compile(r"[A-Z][a-z]*")  # in the name of a class
 _OF_OURS = " crm_sync."  # in the first line of a context, before the name of a function
 
@@ -108,7 +112,9 @@ def _is_of_the_driver(error: Exception) -> bool:
 
 
 def _at_the_door(error: asyncpg.PostgresError) -> Exception | None:
-    """What the setting that leads to the database has wrong."""
+    """What the setting that leads to the database has wrong, or who keeps us out of it."""
+    if _is_at_login(error):
+        return DatabaseTroubleError(AT_LOGIN.format(said=f"{reason(error)}, SQLSTATE {error.sqlstate}"))
     if _is_raised(error):
         return None
     if isinstance(error, asyncpg.InvalidCatalogNameError):
@@ -116,6 +122,12 @@ def _at_the_door(error: asyncpg.PostgresError) -> Exception | None:
     if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
         return DatabaseTroubleError(f"{reason(error)} (SQLSTATE {error.sqlstate}). Are user and password of {SETTING} right?")
     return None
+
+
+def _is_at_login(error: asyncpg.PostgresError) -> bool:
+    """Whether a function has failed or raised while the session began. Later, that does not end a session."""
+    is_fatal = getattr(error, "severity_en", None) == "FATAL" and bool(getattr(error, "context", None))
+    return is_fatal and fault_of(error.sqlstate, str(error), _source(error)) is not Fault.PASSES
 
 
 def _of_the_server(error: asyncpg.PostgresError, state: str) -> Exception:
