@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from urllib.parse import urlsplit
 
 import asyncpg
+import psycopg
 import pytest
 
 from crm_sync.core.outcome import Kind
@@ -22,7 +23,7 @@ from crm_sync.sandbox.brevo.sandbox import BrevoSandbox
 from crm_sync.table.schema import read_schema
 from tests.harness import ALL_COMPLETE, ScriptedCrm, running, until, until_asleep
 from tests.process import ended, environment, process
-from tests.roles import adopt, granted, printed
+from tests.roles import adopt, granted
 from tests.steps import Worker, insert, open_worker, orphan, pair
 
 # Roles belong to the whole server; this name contains everything that needs quoting.
@@ -261,10 +262,14 @@ async def test_a_table_in_a_schema_of_its_own_and_a_key_of_another_name(app, url
         assert await worker.finish(contact, Kind.DELIVERED, remote_id="7")
 
 
-def test_a_role_that_does_not_exist_is_printed_and_said_so(url):
-    out, err = printed(url, 'no "one"')
-    assert 'TO "no ""one""";' in out
-    assert 'no role no "one"' in err
+async def test_a_role_that_does_not_exist_is_said_and_fails_the_pipe_to_psql(url):
+    async with process(environment(url, owner=True), "grants", 'no % "o\'ne"') as command:
+        code, out, err = await ended(command)
+    assert (code, 'crm-sync: there is no role no % "o\'ne" yet: CREATE ROLE' in err) == (78, True), err
+    stop, statement = out.rstrip().split("\n", 1)
+    assert stop == "\\set ON_ERROR_STOP on"
+    with psycopg.connect(url) as connection, pytest.raises(psycopg.errors.RaiseException, match='there is no role no % "o\'ne"'):
+        connection.execute(statement.encode())
 
 
 @pytest.mark.parametrize("policy", ["", "CREATE POLICY own ON contacts USING (email = current_user)"])

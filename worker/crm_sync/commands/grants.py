@@ -5,6 +5,7 @@ import asyncio
 import click
 
 from crm_sync.configuration import Configuration, load
+from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, quote
 from crm_sync.reports.grants import for_application, for_console, for_worker
@@ -31,27 +32,34 @@ def grants(*, role: str, application: bool, console: bool, console_readonly: boo
     chosen = [name for name, is_chosen in named.items() if is_chosen]
     if len(chosen) > 1:
         raise click.UsageError(f"--{chosen[0]} and --{chosen[1]} exclude each other")
-    statements, notes = asyncio.run(_read(load(), role, chosen[0] if chosen else "worker"))
-    click.echo("\n".join(statements))
-    for note in notes:
-        click.echo(note, err=True)
+    try:
+        click.echo("\n".join(asyncio.run(_read(load(), role, chosen[0] if chosen else "worker"))))
+    except _NoSuchRoleError as error:
+        click.echo(_failing(str(error)))
+        raise
 
 
-async def _read(configuration: Configuration, role: str, whose: str) -> tuple[list[str], list[str]]:
-    """(statements, what the user should know besides them). Raises ConfigurationError or DatabaseTroubleError."""
+class _NoSuchRoleError(ConfigurationError):
+    """There is nobody to grant anything to."""
+
+
+def _failing(why: str) -> str:
+    """For the psql that reads this: in a pipe, only its exit code counts."""
+    quoted = why.replace("'", "''").replace("%", "%%")
+    return f"\\set ON_ERROR_STOP on\nDO $$BEGIN RAISE EXCEPTION '{quoted}'; END$$;"
+
+
+async def _read(configuration: Configuration, role: str, whose: str) -> list[str]:
+    """The statements. Raises ConfigurationError or DatabaseTroubleError."""
     settings = configuration.settings
     async with Database.of(settings, size=1) as database:
         schema = await read_schema(database)
         target = dict((await database.fetch(query("describe_role"), role))[0])
+        if not target["role_exists"]:
+            raise _NoSuchRoleError(f"there is no role {role} yet: CREATE ROLE {quote(role)} LOGIN, then run this again")
         if whose == "application":
-            statements = for_application(schema, target, role)
-        elif whose == "console-readonly":
-            statements = for_console(schema, target, role, None)
-        else:
-            mapped = await columns_of_mapping(database, schema, configuration, target, schema.lanes)
-            grant = for_console if whose == "console" else for_worker
-            statements = grant(schema, target, role, mapped)
-    notes = []
-    if not target["role_exists"]:
-        notes.append(f"There is no role {role} yet: CREATE ROLE {quote(role)} LOGIN;")
-    return statements, notes
+            return for_application(schema, target, role)
+        if whose == "console-readonly":
+            return for_console(schema, target, role, None)
+        mapped = await columns_of_mapping(database, schema, configuration, target, schema.lanes)
+        return (for_console if whose == "console" else for_worker)(schema, target, role, mapped)
