@@ -236,6 +236,8 @@ async def test_an_undoing_says_what_is_lost_and_keeps_what_was_there(owner, empt
     assert "brevo: 1 contacts in line or in flight: no worker will send them" in text
     assert "brevo: 2 contacts Complete: the note of their delivery is lost" in text
     assert "by their id in brevo" not in text, "that column is the table's own, and stays"
+    steps = [line for line in lines if re.match(r"-- \d+\.", line)]
+    assert f"{len(steps)} steps on the table, each a moment, and the schema. A lock that holds up others is requested" in text
     assert max(map(len, lines)) <= 100
     await run(empty_url, "adopt", "--undo", "--yes")
     columns = "SELECT column_name FROM information_schema.columns WHERE table_name = 'people' ORDER BY ordinal_position"

@@ -40,6 +40,7 @@ LOCKS = {
     "SHARE ROW EXCLUSIVE": "SHARE ROW EXCLUSIVE blocks writers",
     "ACCESS EXCLUSIVE": "ACCESS EXCLUSIVE blocks everybody",
 }
+LOCKING = f"A lock that holds up others is requested for {LOCK_TIMEOUT_MS} ms at a time until it is granted, and held briefly."
 
 _WORD = re.compile(r"""(?:"(?:[^"]|"")*"|'(?:[^']|'')*'|[^\s"'])+""")
 
@@ -132,8 +133,7 @@ def _plan(planned: Plan, crms: Sequence[str]) -> Iterator[str]:
     yield from _statements(planned.steps, planned.pace)
     total_s = sum(_seconds(step, planned.pace) for step in planned.steps)
     yield "\n" + wrapped(
-        f"{len(planned.steps)} steps, {_lasts(total_s)} in all. An index waits for the transactions that are open. A lock that "
-        f"holds up others is requested for {LOCK_TIMEOUT_MS} ms at a time until it is granted, and held briefly."
+        f"{len(planned.steps)} steps, {_lasts(total_s)} in all. An index waits for the transactions that are open. {LOCKING}"
     )
     command = " ".join(["crm-sync adopt", *(f"--crm {shlex.quote(crm)}" for crm in crms)])
     yield f"Nothing was changed. To do it: {command}"
@@ -203,7 +203,8 @@ def _undo(url: str, *, only_plan: bool, yes: bool) -> None:
         for line in _statements(planned.steps, None):
             click.echo(line)
         click.echo("\n-- Last the schema crm_sync, with all that is in it.")
-        click.echo("\nNothing was changed. To do it: crm-sync adopt --undo")
+        click.echo("\n" + wrapped(f"{len(planned.steps)} steps on the table, each a moment, and the schema. {LOCKING}"))
+        click.echo("Nothing was changed. To do it: crm-sync adopt --undo")
         return
     if not yes:
         click.confirm("This cannot be undone. Go on?", abort=True)

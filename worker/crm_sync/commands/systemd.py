@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-# The unit hides these from the service.
-HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 (a comparison, nothing is written there)
+# The lines of the unit that hide folders from the service.
+HIDING = {"ProtectHome": ("/home", "/root", "/run/user"), "PrivateTmp": ("/tmp", "/var/tmp")}  # noqa: S108 (only compared)
 
 
 @click.command()
@@ -22,8 +22,13 @@ def systemd(*, console: bool) -> None:
     package, unit = ("crm_sync.console", "crm-sync-console.service") if console else ("crm_sync.daemon", "crm-sync.service")
     template = files(package).joinpath(unit).read_text(encoding="utf-8")
     for folder in sorted({str(Path(prefix).resolve()) for prefix in (sys.prefix, sys.base_prefix)}):
-        if any(Path(folder).is_relative_to(hidden) for hidden in HIDDEN):
-            click.echo(f"crm-sync: the unit cannot read {folder}: install crm-sync elsewhere, such as in /opt", err=True)
+        for line, hidden in HIDING.items():
+            if any(Path(folder).is_relative_to(one) for one in hidden):
+                click.echo(
+                    f"crm-sync: a service with this unit cannot see {folder}, because of {line}= in it. Install crm-sync and its "
+                    "Python elsewhere, such as in /opt/crm-sync, and print the unit with that installation",
+                    err=True,
+                )
     click.echo(template.replace("@EXECUTABLE@", executable()), nl=False)
 
 
