@@ -51,6 +51,30 @@ async def test_a_key_that_is_refused_is_named(url, brevo):
     assert any(line.startswith("wrong brevo credentials") and line.endswith("check BREVO_API_KEY") for line in lines), lines
 
 
+async def test_a_superuser_is_told_that_a_worker_needs_less(url, brevo):
+    code, lines = await checked(environment(url, brevo, owner=True))
+    assert code == 0
+    (told,) = [line for line in lines if line.startswith("ok rights")]
+    assert "postgres is a superuser, which may do anything" in told
+    assert "`crm-sync grants ROLE`" in told
+    _, lines = await checked(environment(url, brevo))
+    assert "ok rights this role may run a worker" in lines
+
+
+async def test_a_role_that_is_set_in_place_of_the_one_that_logs_in_is_told(app, url, brevo):
+    name, other = url.rpartition("/")[2], f"crm_sync_other_{WORKER.rpartition('_')[2]}"
+    await app.execute(
+        f"CREATE ROLE {other}; GRANT {other} TO {WORKER}; ALTER ROLE {WORKER} IN DATABASE {name} SET role = '{other}'"
+    )
+    try:
+        code, lines = await checked(environment(url, brevo))
+    finally:
+        await app.execute(f"ALTER ROLE {WORKER} IN DATABASE {name} RESET role; DROP ROLE {other}")
+    assert code == 1
+    (told,) = [line for line in lines if line.startswith("ok database")]
+    assert f"{WORKER} acts as {other}, whose rights count: ALTER ROLE ... SET role has that effect" in told
+
+
 async def test_names_that_have_no_effect_are_told(url, brevo, tmp_path):
     mapping = tmp_path / "mapping.toml"
     mapping.write_text('[brvo]\nFIRSTNAME = "first_name"\n')
@@ -269,7 +293,7 @@ async def test_a_crm_without_credentials_is_skipped_where_another_has_them_and_n
     code, lines = await checked(environment(url, brevo))
     assert code == 0
     assert of_crm(lines, "hubspot") == (
-        "skipped hubspot no credentials (HUBSPOT_ACCESS_TOKEN not set), so no lane here: its contacts wait"
+        "skipped hubspot no credentials (HUBSPOT_ACCESS_TOKEN not set), so nothing is sent there from here: its contacts wait"
     )
     assert "ok settings complete; with credentials for brevo" in lines
 
@@ -285,7 +309,7 @@ async def test_without_any_credentials_each_crm_is_a_warning_with_its_settings(u
     code, lines = await checked(environment(url, MAUTIC_USERNAME="ada"))
     assert code == (1 if any(line.startswith("wrong") for line in lines) else 0)
     assert of_crm(lines).startswith(
-        "warning brevo no credentials (BREVO_API_KEY not set), so no lane here. No CRM has credentials"
+        "warning brevo no credentials (BREVO_API_KEY not set), so nothing is sent there from here. No CRM has credentials"
     )
     assert "ok settings complete; with credentials for no CRM" in lines
 
@@ -300,8 +324,10 @@ async def test_contacts_in_line_for_a_crm_without_credentials_are_a_warning(app,
     )
     code, lines = await checked(environment(url, brevo))
     assert code == 0
-    assert of_crm(lines, "hubspot").startswith("warning hubspot no credentials (HUBSPOT_ACCESS_TOKEN not set), so no lane here")
-    assert of_crm(lines, "hubspot").endswith("and no worker has it, but contacts are in line for it")
+    assert of_crm(lines, "hubspot").startswith(
+        "warning hubspot no credentials (HUBSPOT_ACCESS_TOKEN not set), so nothing is sent there from here"
+    )
+    assert of_crm(lines, "hubspot").endswith("nor by any other worker, but contacts are in line for it")
 
 
 async def test_a_lane_that_another_living_worker_has_is_no_warning(app, other_app, url):
@@ -316,7 +342,10 @@ async def test_a_lane_that_another_living_worker_has_is_no_warning(app, other_ap
     await other_app.execute(f"SELECT pg_advisory_lock({locks.WORKER}, 7)")
     code, lines = await checked(environment(url))
     assert code == 0
-    assert of_crm(lines) == "skipped brevo no credentials (BREVO_API_KEY not set), so no lane here; another worker has it"
+    assert (
+        of_crm(lines)
+        == "skipped brevo no credentials (BREVO_API_KEY not set), so nothing is sent there from here; another worker does that"
+    )
     assert of_crm(lines, "hubspot").startswith("skipped hubspot"), "each worker may have one CRM"
 
 

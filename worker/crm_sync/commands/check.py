@@ -242,7 +242,11 @@ async def _finding(subject: str, step: Callable[[], Awaitable[str]]) -> Finding:
 async def _writable(database: Database) -> str:
     if await database.value(query("detect_read_only")):
         raise DatabaseTroubleError("read-only: point DATABASE_URL at the primary, or turn default_transaction_read_only off")
-    return f"reachable and writable, PostgreSQL {await database.value(query('show_version'))}"
+    note = f"reachable and writable, PostgreSQL {await database.value(query('show_version'))}"
+    [session] = await database.fetch(query("describe_session_role"))
+    if session["role"] == session["login"]:
+        return note
+    return f"{note}; {session['login']} acts as {session['role']}, whose rights count: ALTER ROLE ... SET role has that effect"
 
 
 async def _migrated(settings: Settings) -> str:
@@ -263,7 +267,13 @@ async def _schema(settings: Settings, database: Database) -> str:
 
 async def _rights(database: Database) -> str:
     await require_worker_rights(database)
-    return "this role may run a worker"
+    [session] = await database.fetch(query("describe_session_role"))
+    if not session["is_superuser"]:
+        return "this role may run a worker"
+    return (
+        f"{session['role']} is a superuser, which may do anything. A worker needs little of that: let it have a role of its own, "
+        "with the rights that `crm-sync grants ROLE` prints"
+    )
 
 
 async def _watched(database: Database) -> str:

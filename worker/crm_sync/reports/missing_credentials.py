@@ -23,12 +23,12 @@ async def missing_credentials(database: Database, configuration: Configuration, 
     """It is felt if contacts wait, or if no CRM at all has credentials here, unless a worker with other settings is there."""
     asked = configuration.crms[crm].asked if crm in configuration.crms else ()
     missing = " and ".join(name.upper() for name in asked if name not in configuration.environment.values)
-    note = f"no credentials{f' ({missing} not set)' if missing else ''}, so no lane here"
+    note = f"no credentials{f' ({missing} not set)' if missing else ''}, so nothing is sent there from here"
     served = await _served(database)
     if crm in served:
-        return MissingCredentials(False, f"{note}; another worker has it")
+        return MissingCredentials(False, f"{note}; another worker does that")
     if await _is_in_line(database, schema, crm):
-        return MissingCredentials(True, f"{note}, and no worker has it, but contacts are in line for it")
+        return MissingCredentials(True, f"{note}, nor by any other worker, but contacts are in line for it")
     if not configuration.with_credentials() and not served:
         return MissingCredentials(True, f"{note}. No CRM has credentials, so a worker with these settings delivers nothing")
     return MissingCredentials(False, f"{note}: its contacts wait")
