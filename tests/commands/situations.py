@@ -137,7 +137,11 @@ async def withdrawn(stage: Stage) -> AsyncIterator[str]:
     yield key
 
 
-@situation("unseen", "full look", r"no trigger saw the flip: the next full look of a worker puts it there\.")
+@situation(
+    "unseen",
+    "full look",
+    r"no trigger saw the flip: a worker puts it there when it looks through the whole table, by default every 15 minutes\.",
+)
 async def unseen(stage: Stage) -> AsyncIterator[str]:
     await stage.app.execute("SET session_replication_role = replica")
     yield await stage.contact()
@@ -287,7 +291,11 @@ async def row_refused(stage: Stage) -> AsyncIterator[str]:
         yield key
 
 
-@situation("in line", "full look", r"it has no entry in the line, so the next full look of a worker finds it\.")
+@situation(
+    "in line",
+    "full look",
+    r"it has no entry in the line: a worker finds it when it looks through the whole table, by default every 15 minutes\.",
+)
 async def no_line(stage: Stage) -> AsyncIterator[str]:
     async with running(stage.url, ScriptedCrm(), waits=QUICK):
         await stage.lane_is_told()
@@ -408,6 +416,20 @@ async def flipped_again(stage: Stage) -> AsyncIterator[str]:
 async def withdrawn_in_flight(stage: Stage) -> AsyncIterator[str]:
     async with in_flight(stage) as key:
         await stage.flip(key, "Skipped")
+        yield key
+
+
+@situation("in flight", "row refused", r"in attempt 1, and the contacts table refuses to have its row written: .*\.")
+async def outcome_refused(stage: Stage) -> AsyncIterator[str]:
+    await stage.app.execute(
+        "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE EXCEPTION 'this one stays as it is' USING ERRCODE = 'check_violation'; END $$; "
+        "CREATE TRIGGER refuse BEFORE UPDATE ON contacts FOR EACH ROW WHEN (OLD.brevo_claimed_by IS NOT NULL) "
+        "EXECUTE FUNCTION refuse()"
+    )
+    key = await stage.contact()
+    async with running(stage.url, ScriptedCrm(), waits=QUICK):
+        await until(stage.app, "count(*) = 1 FROM crm_sync.progress WHERE refused <> '{}'")
         yield key
 
 

@@ -46,7 +46,8 @@ def status(*, watch: bool, as_json: bool, exact: bool) -> None:
 
     Contacts in line, in flight and in Error are counted live, up to 10,000. The rest is counted by a worker from time to time,
     and the age of its numbers is shown; in a small table, all are counted live. Exits 0 if all is well, 1 if something needs a
-    person (a CRM is down, a lane is faulty, or contacts are ready and no worker runs), and 69 if the database cannot be reached.
+    person (a CRM is down, its settings or columns are at fault, or contacts are ready and no worker runs), and 69 if the database
+    cannot be reached.
 
     \b
     Example:

@@ -12,7 +12,7 @@ def flips_note(triggers: Sequence[str]) -> str:
     several = len(triggers) > 1
     return (
         f"The trigger{'s' if several else ''} {', '.join(triggers)} set{'' if several else 's'} a status before the row is "
-        "written, which only a full look sees, by default every 15 minutes"
+        "written, which a worker sees only when it looks through the whole table, by default every 15 minutes"
     )
 
 

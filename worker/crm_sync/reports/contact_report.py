@@ -19,7 +19,7 @@ def state(match: Match, workers: Workers) -> str:
         case Standing.IN_FLIGHT:
             return f"in flight with {who(match, workers)}, attempt {match.attempts}{_meanwhile(match)}"
         case Standing.UNSEEN:
-            return "Queued, but no trigger saw the flip: the next full look of a worker puts it in line"
+            return "Queued, but no trigger saw the flip: a worker that looks through the whole table puts it in line"
         case Standing.IN_LINE | Standing.WAITING if match.due_at is not None:
             failed = f", after {match.processing_error}" if match.processing_error else ""
             wait_s = (match.due_at - match.now).total_seconds()
@@ -50,7 +50,7 @@ def prospect(match: Match, lane_state: LaneState, *, reachable: bool, workers: W
         return f"nothing, until it is flipped {again}or sent by hand (crm-sync sync)"
     alive = any(worker["alive"] for worker in workers.values())
     obstacles = {
-        "nothing: there are no credentials in these settings, and without them no lane. It waits in line": not reachable,
+        "nothing: there are no credentials in these settings. It waits in line": not reachable,
         f"nothing, until the CRM is resumed: crm-sync resume {lane_state.crm}": lane_state.held,
         "nothing, until a worker runs: crm-sync run": not alive,
         "a worker sends it once the CRM answers again": not lane_state.open,

@@ -8,8 +8,8 @@ from crm_sync.postgres.statements import query, render
 from crm_sync.table.adopted_table import LaneTable
 
 _LOST = (
-    "in flight with no living worker: a running worker puts them back in line with its next full look, and a starting worker "
-    "does so immediately"
+    "in flight with no living worker: a running worker puts them back in line when it looks through the whole table, and a "
+    "starting worker does so immediately"
 )
 
 

@@ -16,7 +16,7 @@ from crm_sync.core.codes import Code
 from crm_sync.core.durations import clock, span
 from crm_sync.core.text import clean
 from crm_sync.reports.lane_state import LaneState
-from crm_sync.reports.waiting import held_by, reason_to_wait, when
+from crm_sync.reports.waiting import FULL_LOOK, held_by, reason_to_wait, when
 
 _REQUEST = re.compile(r"\brequest ([\w.:/+=-]*[\w/+=-])")
 _NOT_ASKED = {
@@ -161,7 +161,7 @@ class _Telling:
                 "crm-sync check",
             )
         return (
-            "It is Queued, but not in line, because no trigger saw the flip: the next full look of a worker puts it there.",
+            f"It is Queued, but not in line, because no trigger saw the flip: a worker puts it there {FULL_LOOK}.",
             "full look",
             None if self._facts["lane"]["workers"] else "crm-sync run",
         )
@@ -188,7 +188,11 @@ class _Telling:
             after = "another one puts it back in line within seconds" if self._facts["lane"]["workers"] else "no other one runs"
             return f"It is in flight with {name}, which has died: {after}.{meanwhile}", "dead worker", self._run()
         since = self._since(worker["since"]) if worker["since"] else f"at the earliest {self._since(worker['not_before'])}"
-        return f"It is in flight with {name}, {since}, in attempt {self._row['attempts']}.{meanwhile}", None, None
+        said = f"It is in flight with {name}, {since}, in attempt {self._row['attempts']}"
+        if refused := self._facts["refused"]:
+            said += f", and the contacts table refuses to have its row written: {clean(refused)}"
+            return f"{said}.{meanwhile}", "row refused", "crm-sync check"
+        return f"{said}.{meanwhile}", None, None
 
     # Done.
 

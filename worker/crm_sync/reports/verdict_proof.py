@@ -31,7 +31,7 @@ def proof(verdict: Verdict) -> Iterator[tuple[str, str]]:
     for attempt in facts.get("attempts") or ():
         yield "attempt", _attempt(attempt)
     if verdict.verdict in ("in line", "waiting", "in flight", "unseen", "deleted"):
-        yield "lane", _lane(facts["lane"])
+        yield "delivery", _delivery(facts["lane"])
 
 
 def _name(crm: str, column: str) -> str:
@@ -61,10 +61,16 @@ def _attempt(attempt: Mapping[str, Any]) -> str:
     return ", ".join(map(str, said))
 
 
-def _lane(lane: Mapping[str, Any]) -> str:
+def _called(lane: Mapping[str, Any]) -> str:
+    if lane["held_since"]:
+        return "paused"
+    return "the CRM may be called" if lane["breaker"] == "closed" else f"the CRM is not called (breaker {lane['breaker']})"
+
+
+def _delivery(lane: Mapping[str, Any]) -> str:
     said = [
-        f"breaker {lane['breaker']}",
-        f"{lane['workers']} worker{'' if lane['workers'] == 1 else 's'}, {lane['workers_with_lane']} with this lane",
+        _called(lane),
+        f"{lane['workers']} worker{'' if lane['workers'] == 1 else 's'}, {lane['workers_with_lane']} with this CRM",
         f"{lane['delivered_last_minute']:,} delivered in the last minute",
     ]
     return ", ".join(said) + (f", limits {lane['limits']}" if lane["limits"] not in (None, "none") else "")

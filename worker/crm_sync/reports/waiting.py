@@ -18,6 +18,7 @@ from crm_sync.reports.lane_label import STALLED_S
 from crm_sync.reports.lane_state import LaneState
 
 BACKLOG = 100  # contacts before one: usually a claim
+FULL_LOOK = "when it looks through the whole table, by default every 15 minutes"
 SOON_S = 1.0  # waiting shorter than this for a limit is normal pacing
 _UNITS = {86400: "day", 3600: "hour", 60: "minute", 1: "second"}
 
@@ -65,7 +66,10 @@ def _of_the_contact(facts: Mapping[str, Any]) -> Iterator[Because]:
     now, row, line = datetime.fromisoformat(facts["now"]), facts["row"], facts["line"]
     due = datetime.fromisoformat(row["due_at"])
     if not line["has_line"]:
-        yield Because("full look", "it has no entry in the line, so the next full look of a worker finds it")
+        yield Because(
+            "full look",
+            f"it has no entry in the line: a worker finds it {FULL_LOOK}",
+        )
     if facts["refused"]:
         yield Because(
             "row refused", f"the contacts table refuses to have its row written: {clean(facts['refused'])}", "crm-sync check"
