@@ -102,113 +102,128 @@ $$;
 CREATE FUNCTION crm_sync.brevo_flip() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     AS $$
+DECLARE
+    line_due_at pg_catalog.timestamptz;
+    line_key pg_catalog.uuid;
+    is_queued pg_catalog.bool := FALSE;
+    is_taken pg_catalog.bool := FALSE;
+    is_stale_word pg_catalog.bool;
 BEGIN
-    IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' AND (
-        coalesce(NEW.brevo_claimed_by, 0) OPERATOR(pg_catalog.<>) coalesce(OLD.brevo_claimed_by, 0)
-        OR coalesce(NEW.brevo_due_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.brevo_due_at, '-infinity')
-        OR coalesce(NEW.brevo_flipped_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.brevo_flipped_at, '-infinity')
-        OR coalesce(NEW.brevo_synced_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.brevo_synced_at, '-infinity')
-    ) THEN
-        -- No application writes these: an ORM saves a row as a whole that it read before they last changed.
-        NEW.brevo_claimed_by := OLD.brevo_claimed_by;
-        NEW.brevo_processing_status := OLD.brevo_processing_status;
-        NEW.brevo_processing_error := OLD.brevo_processing_error;
-        NEW.brevo_contact_id := OLD.brevo_contact_id;
-        NEW.brevo_attempts := OLD.brevo_attempts;
-        NEW.brevo_due_at := OLD.brevo_due_at;
-        NEW.brevo_synced_at := OLD.brevo_synced_at;
-        NEW.brevo_flipped_at := OLD.brevo_flipped_at;
-        -- The worker's words in it, and the first word of every row, are nobody's: they would take back a flip made since.
-        IF NEW.brevo_sync_status OPERATOR(pg_catalog.<>) OLD.brevo_sync_status
-            AND NEW.brevo_sync_status::pg_catalog.text OPERATOR(pg_catalog.=) ANY (
-                '{New, Processing, Complete, Error}'::pg_catalog.text[]
-            )
-        THEN
-            NEW.brevo_sync_status := OLD.brevo_sync_status;
+    BEGIN
+        IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' AND (
+            coalesce(NEW.brevo_claimed_by, 0) OPERATOR(pg_catalog.<>) coalesce(OLD.brevo_claimed_by, 0)
+            OR coalesce(NEW.brevo_due_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.brevo_due_at, '-infinity')
+            OR coalesce(NEW.brevo_flipped_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.brevo_flipped_at, '-infinity')
+            OR coalesce(NEW.brevo_synced_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.brevo_synced_at, '-infinity')
+        ) THEN
+            -- The worker's words in it, and the first word of every row, are nobody's: they would take back a flip made since.
+            is_stale_word := NEW.brevo_sync_status OPERATOR(pg_catalog.<>) OLD.brevo_sync_status
+                AND NEW.brevo_sync_status::pg_catalog.text OPERATOR(pg_catalog.=) ANY (
+                    '{New, Processing, Complete, Error}'::pg_catalog.text[]
+                );
+            IF is_stale_word THEN
+                NEW.brevo_sync_status := OLD.brevo_sync_status;
+            END IF;
+            -- No application writes these: an ORM saves a row as a whole that it read before they last changed.
+            NEW.brevo_claimed_by := OLD.brevo_claimed_by;
+            NEW.brevo_due_at := OLD.brevo_due_at;
+            NEW.brevo_processing_status := OLD.brevo_processing_status;
+            NEW.brevo_processing_error := OLD.brevo_processing_error;
+            NEW.brevo_contact_id := OLD.brevo_contact_id;
+            NEW.brevo_attempts := OLD.brevo_attempts;
+            NEW.brevo_synced_at := OLD.brevo_synced_at;
+            NEW.brevo_flipped_at := OLD.brevo_flipped_at;
+            IF is_stale_word THEN
+                RETURN NEW;
+            END IF;
+        END IF;
+
+        IF OLD.brevo_claimed_by IS NOT NULL THEN
+            -- In flight: the word of the application is taken, the worker's columns stay.
+            NEW.brevo_claimed_by := OLD.brevo_claimed_by;
+            NEW.brevo_due_at := OLD.brevo_due_at;
+            NEW.brevo_processing_status := OLD.brevo_processing_status;
+            NEW.brevo_processing_error := OLD.brevo_processing_error;
+            NEW.brevo_contact_id := OLD.brevo_contact_id;
+            NEW.brevo_attempts := OLD.brevo_attempts;
+            NEW.brevo_synced_at := OLD.brevo_synced_at;
+            NEW.brevo_flipped_at := CASE
+                WHEN NEW.brevo_sync_status OPERATOR(pg_catalog.=) 'Queued'::public.crm_sync_status THEN pg_catalog.clock_timestamp()
+                ELSE OLD.brevo_flipped_at
+            END;
             RETURN NEW;
         END IF;
-    END IF;
 
-    IF OLD.brevo_claimed_by IS NOT NULL THEN
-        -- In flight: the word of the application is taken, the worker's columns stay.
-        NEW.brevo_claimed_by := OLD.brevo_claimed_by;
-        NEW.brevo_processing_status := OLD.brevo_processing_status;
-        NEW.brevo_processing_error := OLD.brevo_processing_error;
-        NEW.brevo_contact_id := OLD.brevo_contact_id;
-        NEW.brevo_attempts := OLD.brevo_attempts;
-        NEW.brevo_due_at := OLD.brevo_due_at;
-        NEW.brevo_synced_at := OLD.brevo_synced_at;
-        NEW.brevo_flipped_at := CASE
-            WHEN NEW.brevo_sync_status OPERATOR(pg_catalog.=) 'Queued'::public.crm_sync_status THEN pg_catalog.clock_timestamp()
-            ELSE OLD.brevo_flipped_at
-        END;
-        RETURN NEW;
-    END IF;
-
-    
-    -- A copied row brings no claim along: nobody would ever finish it.
-    IF NEW.brevo_claimed_by IS NOT NULL THEN
-        NEW.brevo_claimed_by := NULL;
-        NEW.brevo_processing_status := NULL;
-        IF NEW.brevo_sync_status OPERATOR(pg_catalog.=) 'Processing'::public.crm_sync_status THEN
-            NEW.brevo_sync_status := 'Queued'::public.crm_sync_status;
-        END IF;
-    END IF;
-
-    -- It was waiting for a retry, and waits no longer: the roll-up forgets this one.
-    IF OLD.brevo_processing_error IS NOT NULL AND OLD.brevo_due_at IS NOT NULL THEN
-        NEW.next_retry_at := LEAST(CASE WHEN NEW.hubspot_processing_error IS NOT NULL THEN NEW.hubspot_due_at END, CASE WHEN NEW.mautic_processing_error IS NOT NULL THEN NEW.mautic_due_at END, CASE WHEN NEW.n8n_processing_error IS NOT NULL THEN NEW.n8n_due_at END);
-    END IF;
-
-    IF NEW.brevo_sync_status OPERATOR(pg_catalog.=) 'Queued'::public.crm_sync_status THEN
-        NEW.brevo_flipped_at := pg_catalog.clock_timestamp();
-        NEW.brevo_processing_status := 'Queued'::public.crm_processing_status;
-        NEW.brevo_processing_error := NULL;
-        NEW.brevo_attempts := 0;
-        IF OLD.brevo_due_at OPERATOR(pg_catalog.<=) NEW.brevo_flipped_at THEN
-            -- A place in line is kept.
-            NEW.brevo_due_at := OLD.brevo_due_at;
-        ELSE
-            -- A wait for a retry ends.
-            NEW.brevo_due_at := NEW.brevo_flipped_at;
-            -- Of a new row the key is known for sure, and the row there, only after it was inserted.
-            IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
-
-        DECLARE
-            line_key crm_sync.brevo_line.key%TYPE;
-        BEGIN
-            -- Nothing is refused to the application because its key has been renamed, or is of another type now: without a line,
-            -- a contact waits for the full look.
-            BEGIN
-                line_key := NEW.id;
-            EXCEPTION
-                WHEN OTHERS THEN NULL;
-            END;
-            IF line_key IS NOT NULL THEN
-                INSERT INTO crm_sync.brevo_line (due_at, key) VALUES (NEW.brevo_due_at, line_key);
+        -- A copied row brings no claim along: nobody would ever finish it.
+        IF NEW.brevo_claimed_by IS NOT NULL THEN
+            IF NEW.brevo_sync_status OPERATOR(pg_catalog.=) 'Processing'::public.crm_sync_status THEN
+                NEW.brevo_sync_status := 'Queued'::public.crm_sync_status;
             END IF;
-        END;
-        
-            END IF;
-        END IF;
-        -- Granted: a worker is awake and will look again after this transaction. Refused: all sleep, so ring.
-        IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, 2)
-            AND coalesce(pg_catalog.current_setting('crm_sync.ring', TRUE), 'on') OPERATOR(pg_catalog.<>) 'off'
-        THEN
-            PERFORM pg_catalog.pg_notify('crm_sync', 'brevo');
-        END IF;
-        RETURN NEW;
-    END IF;
-
-    NEW.brevo_due_at := NULL;
-    IF OLD.brevo_due_at IS NOT NULL THEN
-        -- Withdrawn. What older code writes into these columns itself is respected.
-        IF NEW.brevo_processing_status OPERATOR(pg_catalog.=) OLD.brevo_processing_status THEN
+            NEW.brevo_claimed_by := NULL;
             NEW.brevo_processing_status := NULL;
         END IF;
-        IF NEW.brevo_processing_error OPERATOR(pg_catalog.=) OLD.brevo_processing_error THEN
+
+        IF NEW.brevo_sync_status OPERATOR(pg_catalog.=) 'Queued'::public.crm_sync_status THEN
+            NEW.brevo_flipped_at := pg_catalog.clock_timestamp();
+            NEW.brevo_processing_status := 'Queued'::public.crm_processing_status;
             NEW.brevo_processing_error := NULL;
+            NEW.brevo_attempts := 0;
+            is_queued := TRUE;
+            IF OLD.brevo_due_at OPERATOR(pg_catalog.<=) NEW.brevo_flipped_at THEN
+                -- A place in line is kept.
+                NEW.brevo_due_at := OLD.brevo_due_at;
+            ELSE
+                -- A wait for a retry ends.
+                NEW.brevo_due_at := NEW.brevo_flipped_at;
+
+        line_due_at := NEW.brevo_due_at;
+        line_key := CASE WHEN 'crm_sync.brevo_line'::pg_catalog.regclass IS NOT NULL THEN NEW.id END;
+            END IF;
+        ELSE
+            IF OLD.brevo_due_at IS NOT NULL THEN
+                -- Withdrawn. What older code writes into these columns itself is respected.
+                IF NEW.brevo_processing_status OPERATOR(pg_catalog.=) OLD.brevo_processing_status THEN
+                    NEW.brevo_processing_status := NULL;
+                END IF;
+                IF NEW.brevo_processing_error OPERATOR(pg_catalog.=) OLD.brevo_processing_error THEN
+                    NEW.brevo_processing_error := NULL;
+                END IF;
+            END IF;
+            NEW.brevo_due_at := NULL;
         END IF;
+        is_taken := TRUE;
+
+        -- It was waiting for a retry, and waits no longer: the roll-up forgets this one. Last, as it names columns of other CRMs.
+        IF OLD.brevo_processing_error IS NOT NULL AND OLD.brevo_due_at IS NOT NULL THEN
+            NEW.next_retry_at := LEAST(CASE WHEN NEW.hubspot_processing_error IS NOT NULL THEN NEW.hubspot_due_at END, CASE WHEN NEW.mautic_processing_error IS NOT NULL THEN NEW.mautic_due_at END, CASE WHEN NEW.n8n_processing_error IS NOT NULL THEN NEW.n8n_due_at END);
+        END IF;
+    
+    EXCEPTION
+        WHEN OTHERS THEN
+            IF NOT is_taken AND coalesce(pg_catalog.current_setting('crm_sync.brevo_told', TRUE), '') OPERATOR(pg_catalog.<>) SQLSTATE THEN
+                PERFORM pg_catalog.set_config('crm_sync.brevo_told', SQLSTATE, TRUE);
+                RAISE WARNING 'crm-sync has not seen this change for brevo: %', CASE
+                    WHEN pg_catalog.starts_with(SQLSTATE, '42') THEN SQLERRM
+                    ELSE pg_catalog.concat('SQLSTATE ', SQLSTATE)
+                END
+                USING HINT = 'The change is saved, and a worker finds it once this is fixed: rename the column back, or run '
+                    '`crm-sync adopt`, which adds what is missing. `crm-sync check` says what else is wrong. If nothing is, connect again.';
+            END IF;
+        
+    END;
+
+    -- Of a new row the key is known for sure, and the row there, only after it was inserted.
+    IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
+
+    IF line_key IS NOT NULL THEN
+        INSERT INTO crm_sync.brevo_line (due_at, key) VALUES (line_due_at, line_key);
+    END IF;
+    END IF;
+    -- Granted: a worker is awake and will look again after this transaction. Refused: all sleep, so ring.
+    IF is_queued AND NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, 2)
+        AND coalesce(pg_catalog.current_setting('crm_sync.ring', TRUE), 'on') OPERATOR(pg_catalog.<>) 'off'
+    THEN
+        PERFORM pg_catalog.pg_notify('crm_sync', 'brevo');
     END IF;
     RETURN NEW;
 END;
@@ -217,23 +232,40 @@ $$;
 CREATE FUNCTION crm_sync.brevo_placed() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     AS $$
+DECLARE
+    line_due_at pg_catalog.timestamptz;
+    line_key pg_catalog.uuid;
 BEGIN
-
-        DECLARE
-            line_key crm_sync.brevo_line.key%TYPE;
+    IF TG_OP OPERATOR(pg_catalog.=) 'INSERT'
+        AND coalesce(pg_catalog.current_setting('crm_sync.brevo_told', TRUE), '') OPERATOR(pg_catalog.=) ''
+    THEN
+        -- The function above has read both a moment ago, so this needs no block.
+        line_due_at := NEW.brevo_due_at;
+        line_key := NEW.id;
+    ELSE
         BEGIN
-            -- Nothing is refused to the application because its key has been renamed, or is of another type now: without a line,
-            -- a contact waits for the full look.
-            BEGIN
-                line_key := NEW.id;
-            EXCEPTION
-                WHEN OTHERS THEN NULL;
-            END;
-            IF line_key IS NOT NULL THEN
-                INSERT INTO crm_sync.brevo_line (due_at, key) VALUES (NEW.brevo_due_at, line_key);
+
+        line_due_at := NEW.brevo_due_at;
+        line_key := CASE WHEN 'crm_sync.brevo_line'::pg_catalog.regclass IS NOT NULL THEN NEW.id END;
+    
+    EXCEPTION
+        WHEN OTHERS THEN
+            IF NOT FALSE AND coalesce(pg_catalog.current_setting('crm_sync.brevo_told', TRUE), '') OPERATOR(pg_catalog.<>) SQLSTATE THEN
+                PERFORM pg_catalog.set_config('crm_sync.brevo_told', SQLSTATE, TRUE);
+                RAISE WARNING 'crm-sync has not seen this change for brevo: %', CASE
+                    WHEN pg_catalog.starts_with(SQLSTATE, '42') THEN SQLERRM
+                    ELSE pg_catalog.concat('SQLSTATE ', SQLSTATE)
+                END
+                USING HINT = 'The change is saved, and a worker finds it once this is fixed: rename the column back, or run '
+                    '`crm-sync adopt`, which adds what is missing. `crm-sync check` says what else is wrong. If nothing is, connect again.';
             END IF;
-        END;
         
+        END;
+    END IF;
+
+    IF line_key IS NOT NULL THEN
+        INSERT INTO crm_sync.brevo_line (due_at, key) VALUES (line_due_at, line_key);
+    END IF;
     RETURN NULL;
 END;
 $$;
@@ -258,7 +290,7 @@ BEGIN
             SELECT
             FROM pg_proc AS f
             JOIN crm_sync.adopted AS a ON strpos(f.prosrc, format('USING NEW.%I;', a.key_column)) > 0
-            WHERE f.oid = to_regprocedure('crm_sync.catch_flips()')
+            WHERE f.oid = to_regprocedure('crm_sync.catch_flips()') AND strpos(f.prosrc, 'crm_sync.catch_told') > 0
         )
     THEN
         RETURN NEXT crm_sync.step(NULL, 'trigger', 'SHARE ROW EXCLUSIVE', 'SELECT crm_sync.create_catch()');
@@ -394,6 +426,7 @@ BEGIN
         string_agg(
             format(
                 $template$
+    BEGIN
     IF NEW.%1$s_sync_status::pg_catalog.text OPERATOR(pg_catalog.=) 'Queued' THEN
         IF NEW.%1$s_due_at IS NULL AND NEW.%1$s_claimed_by IS NULL THEN
             -- Nobody has seen it.
@@ -413,9 +446,10 @@ BEGIN
                 changes := pg_catalog.array_append(changes, '%1$s_flipped_at = pg_catalog.clock_timestamp()');
             END IF;
         END IF;
-    END IF;
+    END IF;%2$s    END;
                 $template$,
-                l.crm
+                l.crm,
+                crm_sync.forgiving(l.crm)
             ),
             '' ORDER BY l.id
         )
@@ -453,7 +487,10 @@ BEGIN
         ) USING NEW.%2$I;
     EXCEPTION
         WHEN OTHERS THEN
-            RAISE WARNING 'crm-sync has not seen a flip that a trigger made (SQLSTATE %%), and will find it later', SQLSTATE;
+            IF coalesce(pg_catalog.current_setting('crm_sync.catch_told', TRUE), '') OPERATOR(pg_catalog.<>) SQLSTATE THEN
+                PERFORM pg_catalog.set_config('crm_sync.catch_told', SQLSTATE, TRUE);
+                RAISE WARNING 'crm-sync has not seen a flip that a trigger made (SQLSTATE %%), and will find it later', SQLSTATE;
+            END IF;
     END;
     RETURN NULL;
 END;
@@ -472,6 +509,101 @@ $function$
 END;
 $_$;
 
+CREATE FUNCTION crm_sync.create_deleted_function(crm_name text) RETURNS void
+    LANGUAGE plpgsql
+    AS $_$
+DECLARE
+    lane crm_sync.lanes;
+    adopted crm_sync.adopted;
+    is_partitioned boolean;
+BEGIN
+    SELECT * INTO STRICT lane FROM crm_sync.lanes WHERE crm = crm_name;
+    SELECT * INTO STRICT adopted FROM crm_sync.adopted;
+    is_partitioned := EXISTS (SELECT FROM pg_partitioned_table WHERE partrelid = adopted.contacts);
+
+    -- It runs as its owner, for whoever deletes has no right on this schema.
+    --
+    -- 5 minutes, because a contact in flight may still land in the CRM. A request takes 60 s at most (TIMEOUT_S of Mautic and n8n,
+    -- 20 s elsewhere), and a contact needs four at most (Mautic: two looks, an edit, and a new one where the record was gone). A
+    -- minute is for its turn.
+    EXECUTE format(
+        $template$
+CREATE OR REPLACE FUNCTION crm_sync.%1$I()
+RETURNS trigger
+LANGUAGE plpgsql
+SECURITY DEFINER
+AS $function$
+DECLARE
+    key_column text := %3$L;
+    contact text;
+    address text;
+    remote text;
+    is_in_flight boolean := TRUE;
+    is_there boolean := FALSE;
+    whole jsonb;
+BEGIN
+    BEGIN
+        contact := OLD.%3$I::text;
+        address := OLD.%5$I::text;
+        remote := OLD.%4$I::text;
+        is_in_flight := OLD.%7$I IS NOT NULL;
+    %8$s
+            whole := to_jsonb(OLD);
+            IF contact IS NULL THEN
+                key_column := crm_sync.named_in(%10$L, 1);
+                contact := coalesce(whole ->> key_column, '');
+            END IF;
+            address := coalesce(address, whole ->> %5$L);
+            remote := coalesce(remote, whole ->> %4$L, whole ->> crm_sync.named_in(%11$L, 4));
+            is_in_flight := whole ->> %7$L IS NOT NULL OR NOT whole ? %7$L;
+    END;
+%9$s
+    INSERT INTO crm_sync.tombstones (crm, contact_id, remote_id, email, policy, due_at)
+    VALUES (
+        %2$L,
+        contact,
+        remote,
+        address,
+        %6$L,
+        clock_timestamp() + CASE WHEN is_in_flight THEN interval '5 minutes' ELSE interval '0' END
+    );
+    RETURN NULL;
+END;
+$function$
+        $template$,
+        crm_name || '_deleted',                   -- 1
+        crm_name,                                 -- 2
+        adopted.key_column,                       -- 3
+        lane.remote_id_column,                    -- 4
+        adopted.email_column,                     -- 5
+        lane.on_delete,                           -- 6
+        crm_name || '_claimed_by',                -- 7
+        crm_sync.forgiving(crm_name),             -- 8
+        CASE
+            -- A row that moves from one partition to another is deleted in the one and inserted into the other. Without a key nobody
+            -- can tell, and the record of a contact that is there must stay. The table is found by its oid, for it may have been renamed.
+            WHEN is_partitioned THEN
+                $moved$
+    IF key_column IS NULL THEN
+        RETURN NULL;
+    END IF;
+    EXECUTE format('SELECT EXISTS (SELECT FROM %s AS c WHERE c.%I = ($1).%2$I)', crm_sync.contacts(), key_column)
+    INTO is_there USING OLD;
+    IF is_there THEN
+        RETURN NULL;
+    END IF;
+                $moved$
+            ELSE ''
+        END,                                      -- 9
+        format('crm_sync_%s_key', crm_name),      -- 10
+        format('crm_sync_%s_update', crm_name)    -- 11
+    );
+
+    -- Who could put it on a table of his own could have any record deleted. Firing it takes no right.
+    EXECUTE format('REVOKE ALL ON FUNCTION crm_sync.%I() FROM PUBLIC', crm_name || '_deleted');
+END;
+$_$;
+
 CREATE FUNCTION crm_sync.create_flip_function(crm_name text) RETURNS void
     LANGUAGE plpgsql
     AS $_$
@@ -486,22 +618,24 @@ DECLARE
 BEGIN
     SELECT * INTO STRICT lane FROM crm_sync.lanes WHERE crm = crm_name;
     PERFORM crm_sync.create_line(crm_name);
+    SELECT t.* INTO sync_type, processing_type FROM crm_sync.status_types(crm_name) AS t;
 
     -- A row that moves to another partition is deleted in the one and inserted into the other, by one UPDATE. It stays in flight, or
-    -- in line, as it was: told by what its deletion has noted down a moment ago. Other tables have none of this.
+    -- in line, as it was: told by what its deletion has noted down a moment ago. Other tables have none of this. Where a column is
+    -- missing, both fail alike, and the row stays as it was, too.
     IF key_of_parts IS NOT NULL THEN
         arrival := format(
             $moved$
-    IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND NEW.%1$s_due_at IS NOT NULL THEN
-        -- Within, so that nothing else asks for the key: it may have been renamed.
-        IF pg_catalog.current_setting('crm_sync.%1$s_moved', TRUE) OPERATOR(pg_catalog.=)
-            ROW(NEW.%2$I, NEW.%1$s_claimed_by, NEW.%1$s_due_at)::pg_catalog.text
-        THEN
-            RETURN NEW;
+        IF TG_OP OPERATOR(pg_catalog.=) 'INSERT' AND NEW.%1$s_due_at IS NOT NULL THEN
+            IF pg_catalog.current_setting('crm_sync.%1$s_moved', TRUE) OPERATOR(pg_catalog.=)
+                ROW(NEW.%2$I, NEW.%1$s_claimed_by, NEW.%1$s_due_at)::pg_catalog.text
+            THEN
+%3$s
+                RETURN NEW;
+            END IF;
         END IF;
-    END IF;
             $moved$,
-            crm_name, key_of_parts
+            crm_name, key_of_parts, crm_sync.finding_place(crm_name)
         );
         EXECUTE format(
             $moved$
@@ -510,25 +644,19 @@ RETURNS trigger
 LANGUAGE plpgsql
 AS $function$
 BEGIN
-    PERFORM pg_catalog.set_config(
-        'crm_sync.%1$s_moved', ROW(OLD.%2$I, OLD.%1$s_claimed_by, OLD.%1$s_due_at)::pg_catalog.text, TRUE
-    );
+    BEGIN
+        PERFORM pg_catalog.set_config(
+            'crm_sync.%1$s_moved', ROW(OLD.%2$I, OLD.%1$s_claimed_by, OLD.%1$s_due_at)::pg_catalog.text, TRUE
+        );
+    %3$s
+    END;
     RETURN OLD;
 END;
 $function$
             $moved$,
-            crm_name, key_of_parts
+            crm_name, key_of_parts, crm_sync.forgiving(crm_name)
         );
     END IF;
-
-    SELECT
-        max(format('%I.%I', n.nspname, t.typname)) FILTER (WHERE a.attname = crm_name || '_sync_status'),
-        max(format('%I.%I', n.nspname, t.typname)) FILTER (WHERE a.attname = crm_name || '_processing_status')
-    INTO STRICT sync_type, processing_type
-    FROM pg_attribute a
-    JOIN pg_type t ON t.oid = a.atttypid
-    JOIN pg_namespace n ON n.oid = t.typnamespace
-    WHERE a.attrelid = crm_sync.contacts();
 
     EXECUTE format(
         $template$
@@ -537,98 +665,109 @@ RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
 AS $function$
+DECLARE%11$s
+    is_queued pg_catalog.bool := FALSE;
+    is_taken pg_catalog.bool := FALSE;
+    is_stale_word pg_catalog.bool;
 BEGIN
-    IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' AND (
-        coalesce(NEW.%1$s_claimed_by, 0) OPERATOR(pg_catalog.<>) coalesce(OLD.%1$s_claimed_by, 0)
-        OR coalesce(NEW.%1$s_due_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.%1$s_due_at, '-infinity')
-        OR coalesce(NEW.%1$s_flipped_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.%1$s_flipped_at, '-infinity')
-        OR coalesce(NEW.%1$s_synced_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.%1$s_synced_at, '-infinity')
-    ) THEN
-        -- No application writes these: an ORM saves a row as a whole that it read before they last changed.
-        NEW.%1$s_claimed_by := OLD.%1$s_claimed_by;
-        NEW.%1$s_processing_status := OLD.%1$s_processing_status;
-        NEW.%1$s_processing_error := OLD.%1$s_processing_error;
-        NEW.%3$I := OLD.%3$I;
-        NEW.%1$s_attempts := OLD.%1$s_attempts;
-        NEW.%1$s_due_at := OLD.%1$s_due_at;
-        NEW.%1$s_synced_at := OLD.%1$s_synced_at;
-        NEW.%1$s_flipped_at := OLD.%1$s_flipped_at;
-        -- The worker's words in it, and the first word of every row, are nobody's: they would take back a flip made since.
-        IF NEW.%1$s_sync_status OPERATOR(pg_catalog.<>) OLD.%1$s_sync_status
-            AND NEW.%1$s_sync_status::pg_catalog.text OPERATOR(pg_catalog.=) ANY (
-                '{New, Processing, Complete, Error}'::pg_catalog.text[]
-            )
-        THEN
-            NEW.%1$s_sync_status := OLD.%1$s_sync_status;
-            RETURN NEW;
-        END IF;
-    END IF;
-
-    IF OLD.%1$s_claimed_by IS NOT NULL THEN
-        -- In flight: the word of the application is taken, the worker's columns stay.
-        NEW.%1$s_claimed_by := OLD.%1$s_claimed_by;
-        NEW.%1$s_processing_status := OLD.%1$s_processing_status;
-        NEW.%1$s_processing_error := OLD.%1$s_processing_error;
-        NEW.%3$I := OLD.%3$I;
-        NEW.%1$s_attempts := OLD.%1$s_attempts;
-        NEW.%1$s_due_at := OLD.%1$s_due_at;
-        NEW.%1$s_synced_at := OLD.%1$s_synced_at;
-        NEW.%1$s_flipped_at := CASE
-            WHEN NEW.%1$s_sync_status OPERATOR(pg_catalog.=) 'Queued'::%4$s THEN pg_catalog.clock_timestamp()
-            ELSE OLD.%1$s_flipped_at
-        END;%10$s
-        RETURN NEW;
-    END IF;
-
-    %7$s
-    -- A copied row brings no claim along: nobody would ever finish it.
-    IF NEW.%1$s_claimed_by IS NOT NULL THEN
-        NEW.%1$s_claimed_by := NULL;
-        NEW.%1$s_processing_status := NULL;
-        IF NEW.%1$s_sync_status OPERATOR(pg_catalog.=) 'Processing'::%4$s THEN
-            NEW.%1$s_sync_status := 'Queued'::%4$s;
-        END IF;
-    END IF;
-
-    -- It was waiting for a retry, and waits no longer: the roll-up forgets this one.
-    IF OLD.%1$s_processing_error IS NOT NULL AND OLD.%1$s_due_at IS NOT NULL THEN
-        NEW.next_retry_at := %6$s;
-    END IF;
-
-    IF NEW.%1$s_sync_status OPERATOR(pg_catalog.=) 'Queued'::%4$s THEN
-        NEW.%1$s_flipped_at := pg_catalog.clock_timestamp();%9$s
-        NEW.%1$s_processing_status := 'Queued'::%5$s;
-        NEW.%1$s_processing_error := NULL;
-        NEW.%1$s_attempts := 0;
-        IF OLD.%1$s_due_at OPERATOR(pg_catalog.<=) NEW.%1$s_flipped_at THEN
-            -- A place in line is kept.
+    BEGIN
+        IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' AND (
+            coalesce(NEW.%1$s_claimed_by, 0) OPERATOR(pg_catalog.<>) coalesce(OLD.%1$s_claimed_by, 0)
+            OR coalesce(NEW.%1$s_due_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.%1$s_due_at, '-infinity')
+            OR coalesce(NEW.%1$s_flipped_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.%1$s_flipped_at, '-infinity')
+            OR coalesce(NEW.%1$s_synced_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.%1$s_synced_at, '-infinity')
+        ) THEN
+            -- The worker's words in it, and the first word of every row, are nobody's: they would take back a flip made since.
+            is_stale_word := NEW.%1$s_sync_status OPERATOR(pg_catalog.<>) OLD.%1$s_sync_status
+                AND NEW.%1$s_sync_status::pg_catalog.text OPERATOR(pg_catalog.=) ANY (
+                    '{New, Processing, Complete, Error}'::pg_catalog.text[]
+                );
+            IF is_stale_word THEN
+                NEW.%1$s_sync_status := OLD.%1$s_sync_status;
+            END IF;
+            -- No application writes these: an ORM saves a row as a whole that it read before they last changed.
+            NEW.%1$s_claimed_by := OLD.%1$s_claimed_by;
             NEW.%1$s_due_at := OLD.%1$s_due_at;
-        ELSE
-            -- A wait for a retry ends.
-            NEW.%1$s_due_at := NEW.%1$s_flipped_at;
-            -- Of a new row the key is known for sure, and the row there, only after it was inserted.
-            IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
-%8$s
+            NEW.%1$s_processing_status := OLD.%1$s_processing_status;
+            NEW.%1$s_processing_error := OLD.%1$s_processing_error;
+            NEW.%3$I := OLD.%3$I;
+            NEW.%1$s_attempts := OLD.%1$s_attempts;
+            NEW.%1$s_synced_at := OLD.%1$s_synced_at;
+            NEW.%1$s_flipped_at := OLD.%1$s_flipped_at;
+            IF is_stale_word THEN
+                RETURN NEW;
             END IF;
         END IF;
-        -- Granted: a worker is awake and will look again after this transaction. Refused: all sleep, so ring.
-        IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, %2$s)
-            AND coalesce(pg_catalog.current_setting('crm_sync.ring', TRUE), 'on') OPERATOR(pg_catalog.<>) 'off'
-        THEN
-            PERFORM pg_catalog.pg_notify('crm_sync', '%1$s');
-        END IF;
-        RETURN NEW;
-    END IF;
 
-    NEW.%1$s_due_at := NULL;
-    IF OLD.%1$s_due_at IS NOT NULL THEN
-        -- Withdrawn. What older code writes into these columns itself is respected.
-        IF NEW.%1$s_processing_status OPERATOR(pg_catalog.=) OLD.%1$s_processing_status THEN
+        IF OLD.%1$s_claimed_by IS NOT NULL THEN
+            -- In flight: the word of the application is taken, the worker's columns stay.
+            NEW.%1$s_claimed_by := OLD.%1$s_claimed_by;
+            NEW.%1$s_due_at := OLD.%1$s_due_at;
+            NEW.%1$s_processing_status := OLD.%1$s_processing_status;
+            NEW.%1$s_processing_error := OLD.%1$s_processing_error;
+            NEW.%3$I := OLD.%3$I;
+            NEW.%1$s_attempts := OLD.%1$s_attempts;
+            NEW.%1$s_synced_at := OLD.%1$s_synced_at;
+            NEW.%1$s_flipped_at := CASE
+                WHEN NEW.%1$s_sync_status OPERATOR(pg_catalog.=) 'Queued'::%4$s THEN pg_catalog.clock_timestamp()
+                ELSE OLD.%1$s_flipped_at
+            END;%10$s
+            RETURN NEW;
+        END IF;
+%7$s
+        -- A copied row brings no claim along: nobody would ever finish it.
+        IF NEW.%1$s_claimed_by IS NOT NULL THEN
+            IF NEW.%1$s_sync_status OPERATOR(pg_catalog.=) 'Processing'::%4$s THEN
+                NEW.%1$s_sync_status := 'Queued'::%4$s;
+            END IF;
+            NEW.%1$s_claimed_by := NULL;
             NEW.%1$s_processing_status := NULL;
         END IF;
-        IF NEW.%1$s_processing_error OPERATOR(pg_catalog.=) OLD.%1$s_processing_error THEN
+
+        IF NEW.%1$s_sync_status OPERATOR(pg_catalog.=) 'Queued'::%4$s THEN
+            NEW.%1$s_flipped_at := pg_catalog.clock_timestamp();%9$s
+            NEW.%1$s_processing_status := 'Queued'::%5$s;
             NEW.%1$s_processing_error := NULL;
+            NEW.%1$s_attempts := 0;
+            is_queued := TRUE;
+            IF OLD.%1$s_due_at OPERATOR(pg_catalog.<=) NEW.%1$s_flipped_at THEN
+                -- A place in line is kept.
+                NEW.%1$s_due_at := OLD.%1$s_due_at;
+            ELSE
+                -- A wait for a retry ends.
+                NEW.%1$s_due_at := NEW.%1$s_flipped_at;
+%8$s
+            END IF;
+        ELSE
+            IF OLD.%1$s_due_at IS NOT NULL THEN
+                -- Withdrawn. What older code writes into these columns itself is respected.
+                IF NEW.%1$s_processing_status OPERATOR(pg_catalog.=) OLD.%1$s_processing_status THEN
+                    NEW.%1$s_processing_status := NULL;
+                END IF;
+                IF NEW.%1$s_processing_error OPERATOR(pg_catalog.=) OLD.%1$s_processing_error THEN
+                    NEW.%1$s_processing_error := NULL;
+                END IF;
+            END IF;
+            NEW.%1$s_due_at := NULL;
         END IF;
+        is_taken := TRUE;
+
+        -- It was waiting for a retry, and waits no longer: the roll-up forgets this one. Last, as it names columns of other CRMs.
+        IF OLD.%1$s_processing_error IS NOT NULL AND OLD.%1$s_due_at IS NOT NULL THEN
+            NEW.next_retry_at := %6$s;
+        END IF;
+    %12$s
+    END;
+
+    -- Of a new row the key is known for sure, and the row there, only after it was inserted.
+    IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
+%13$s
+    END IF;
+    -- Granted: a worker is awake and will look again after this transaction. Refused: all sleep, so ring.
+    IF is_queued AND NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, %2$s)
+        AND coalesce(pg_catalog.current_setting('crm_sync.ring', TRUE), 'on') OPERATOR(pg_catalog.<>) 'off'
+    THEN
+        PERFORM pg_catalog.pg_notify('crm_sync', '%1$s');
     END IF;
     RETURN NEW;
 END;
@@ -641,9 +780,12 @@ $function$
         processing_type,                         -- 5
         crm_sync.other_retries(crm_name, 'NEW'), -- 6
         arrival,                                 -- 7
-        crm_sync.lining_up(crm_name, FALSE),     -- 8
+        crm_sync.finding_place(crm_name),        -- 8
         crm_sync.tracing('TRUE'),                -- 9
-        crm_sync.tracing(format('NEW.%I OPERATOR(pg_catalog.=) ''Queued''::%s', crm_name || '_sync_status', sync_type)) -- 10
+        crm_sync.tracing(format('NEW.%I OPERATOR(pg_catalog.=) ''Queued''::%s', crm_name || '_sync_status', sync_type)), -- 10
+        crm_sync.line_variables(crm_name),       -- 11
+        crm_sync.forgiving(crm_name, 'is_taken'), -- 12
+        crm_sync.lining_up(crm_name, FALSE)      -- 13
     );
     PERFORM crm_sync.let_line_up(crm_name, crm_name || '_flip');
 
@@ -654,14 +796,31 @@ RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
 AS $function$
+DECLARE%2$s
 BEGIN
-%2$s
+    IF TG_OP OPERATOR(pg_catalog.=) 'INSERT'
+        AND coalesce(pg_catalog.current_setting('crm_sync.%1$s_told', TRUE), '') OPERATOR(pg_catalog.=) ''
+    THEN
+        -- The function above has read both a moment ago, so this needs no block.
+        line_due_at := NEW.%1$s_due_at;
+        line_key := NEW.%6$I;
+    ELSE
+        BEGIN
+%3$s
+    %4$s
+        END;
+    END IF;
+%5$s
     RETURN NULL;
 END;
 $function$
         $template$,
-        crm_name,                                              -- 1
-        crm_sync.lining_up(crm_name, key_of_parts IS NOT NULL)  -- 2
+        crm_name,                                               -- 1
+        crm_sync.line_variables(crm_name),                      -- 2
+        crm_sync.finding_place(crm_name),                       -- 3
+        crm_sync.forgiving(crm_name),                           -- 4
+        crm_sync.lining_up(crm_name, key_of_parts IS NOT NULL), -- 5
+        (SELECT a.key_column FROM crm_sync.adopted AS a)        -- 6
     );
     PERFORM crm_sync.let_line_up(crm_name, crm_name || '_placed');
 
@@ -699,22 +858,13 @@ CREATE FUNCTION crm_sync.create_watch_function(crm_name text) RETURNS void
     LANGUAGE plpgsql
     AS $_$
 DECLARE
-    contacts regclass := crm_sync.contacts();
     lane crm_sync.lanes;
     sync_type text;
     processing_type text;
 BEGIN
     SELECT * INTO STRICT lane FROM crm_sync.lanes WHERE crm = crm_name;
     PERFORM crm_sync.create_line(crm_name);
-
-    SELECT
-        max(format('%I.%I', n.nspname, t.typname)) FILTER (WHERE a.attname = crm_name || '_sync_status'),
-        max(format('%I.%I', n.nspname, t.typname)) FILTER (WHERE a.attname = crm_name || '_processing_status')
-    INTO STRICT sync_type, processing_type
-    FROM pg_attribute a
-    JOIN pg_type t ON t.oid = a.atttypid
-    JOIN pg_namespace n ON n.oid = t.typnamespace
-    WHERE a.attrelid = contacts;
+    SELECT t.* INTO sync_type, processing_type FROM crm_sync.status_types(crm_name) AS t;
 
     EXECUTE format(
         $template$
@@ -723,34 +873,40 @@ RETURNS trigger
 LANGUAGE plpgsql
 SECURITY DEFINER
 AS $function$
+DECLARE%6$s
+    is_queued pg_catalog.bool := FALSE;
 BEGIN
-    NEW.%1$s_sync_status := 'Queued'::%4$s;
-    -- Also of a contact in line, whose present values are sent anyway: what was tried before had other values.
-    NEW.%1$s_flipped_at := pg_catalog.clock_timestamp();%7$s
+    BEGIN
+        NEW.%1$s_sync_status := 'Queued'::%4$s;
+        -- Also of a contact in line, whose present values are sent anyway: what was tried before had other values.
+        NEW.%1$s_flipped_at := pg_catalog.clock_timestamp();%7$s
 
-    IF OLD.%1$s_due_at IS NOT NULL THEN
-        -- In flight: it goes out once more. In line: it keeps its place, and its wait for a retry. A stale row, which an ORM has
-        -- read before the flip and saves as a whole, withdraws nothing.
-        NEW.%1$s_claimed_by := OLD.%1$s_claimed_by;
-        NEW.%1$s_processing_status := OLD.%1$s_processing_status;
-        NEW.%1$s_processing_error := OLD.%1$s_processing_error;
-        NEW.%3$I := OLD.%3$I;
-        NEW.%1$s_attempts := OLD.%1$s_attempts;
-        NEW.%1$s_due_at := OLD.%1$s_due_at;
-        NEW.%1$s_synced_at := OLD.%1$s_synced_at;
-        NEW.next_retry_at := OLD.next_retry_at;
-        RETURN NEW;
-    END IF;
+        IF OLD.%1$s_due_at IS NOT NULL THEN
+            -- In flight: it goes out once more. In line: it keeps its place, and its wait for a retry. A stale row, which an ORM has
+            -- read before the flip and saves as a whole, withdraws nothing.
+            NEW.%1$s_claimed_by := OLD.%1$s_claimed_by;
+            NEW.%1$s_due_at := OLD.%1$s_due_at;
+            NEW.%1$s_processing_status := OLD.%1$s_processing_status;
+            NEW.%1$s_processing_error := OLD.%1$s_processing_error;
+            NEW.%3$I := OLD.%3$I;
+            NEW.%1$s_attempts := OLD.%1$s_attempts;
+            NEW.%1$s_synced_at := OLD.%1$s_synced_at;
+            NEW.next_retry_at := OLD.next_retry_at;
+            RETURN NEW;
+        END IF;
 
-    NEW.%1$s_due_at := NEW.%1$s_flipped_at;
-    NEW.%1$s_processing_status := 'Queued'::%5$s;
-    NEW.%1$s_processing_error := NULL;
-    NEW.%1$s_attempts := 0;
-%6$s
+        NEW.%1$s_processing_status := 'Queued'::%5$s;
+        NEW.%1$s_processing_error := NULL;
+        NEW.%1$s_attempts := 0;
+        NEW.%1$s_due_at := NEW.%1$s_flipped_at;
+        is_queued := TRUE;%8$s
+    %9$s
+    END;
+%10$s
     -- Granted: a worker is awake and will look again after this transaction. Refused: all sleep, so ring.
-    IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, %2$s)
-            AND coalesce(pg_catalog.current_setting('crm_sync.ring', TRUE), 'on') OPERATOR(pg_catalog.<>) 'off'
-        THEN
+    IF is_queued AND NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, %2$s)
+        AND coalesce(pg_catalog.current_setting('crm_sync.ring', TRUE), 'on') OPERATOR(pg_catalog.<>) 'off'
+    THEN
         PERFORM pg_catalog.pg_notify('crm_sync', '%1$s');
     END IF;
     RETURN NEW;
@@ -762,8 +918,11 @@ $function$
         lane.remote_id_column,               -- 3
         sync_type,                           -- 4
         processing_type,                     -- 5
-        crm_sync.lining_up(crm_name, FALSE), -- 6
-        crm_sync.tracing('TRUE')             -- 7
+        crm_sync.line_variables(crm_name),   -- 6
+        crm_sync.tracing('TRUE'),            -- 7
+        crm_sync.finding_place(crm_name),    -- 8
+        crm_sync.forgiving(crm_name),        -- 9
+        crm_sync.lining_up(crm_name, FALSE)  -- 10
     );
     PERFORM crm_sync.let_line_up(crm_name, crm_name || '_watch');
 END;
@@ -897,6 +1056,20 @@ CREATE FUNCTION crm_sync.find_index(relation regclass, column_name text, keys te
     LIMIT 1
 $$;
 
+CREATE FUNCTION crm_sync.finding_place(crm_name text) RETURNS text
+    LANGUAGE sql STABLE
+    AS $_$
+    SELECT format(
+        $template$
+        line_due_at := NEW.%2$I;
+        line_key := CASE WHEN '%1$s'::pg_catalog.regclass IS NOT NULL THEN NEW.%3$I END;$template$,
+        crm_sync.line(crm_name),
+        crm_name || '_due_at',
+        a.key_column
+    )
+    FROM crm_sync.adopted AS a
+$_$;
+
 CREATE FUNCTION crm_sync.flipped_crms(crm_names text[]) RETURNS text[]
     LANGUAGE sql STABLE
     AS $$
@@ -968,6 +1141,28 @@ CREATE FUNCTION crm_sync.forget_due_index(crm_name text) RETURNS void
     WHERE kind = 'index' AND name IN (SELECT d.name FROM crm_sync.due_index_notes(crm_name) AS d)
 $$;
 
+CREATE FUNCTION crm_sync.forgiving(crm_name text, is_taken text DEFAULT 'FALSE'::text) RETURNS text
+    LANGUAGE sql IMMUTABLE
+    AS $_$
+    SELECT format(
+        $template$
+    EXCEPTION
+        WHEN OTHERS THEN
+            IF NOT %2$s AND coalesce(pg_catalog.current_setting('crm_sync.%1$s_told', TRUE), '') OPERATOR(pg_catalog.<>) SQLSTATE THEN
+                PERFORM pg_catalog.set_config('crm_sync.%1$s_told', SQLSTATE, TRUE);
+                RAISE WARNING 'crm-sync has not seen this change for %1$s: %%', CASE
+                    WHEN pg_catalog.starts_with(SQLSTATE, '42') THEN SQLERRM
+                    ELSE pg_catalog.concat('SQLSTATE ', SQLSTATE)
+                END
+                USING HINT = 'The change is saved, and a worker finds it once this is fixed: rename the column back, or run '
+                    '`crm-sync adopt`, which adds what is missing. `crm-sync check` says what else is wrong. If nothing is, connect again.';
+            END IF;
+        $template$,
+        crm_name,
+        is_taken
+    )
+$_$;
+
 CREATE FUNCTION crm_sync.full_name(relation regclass) RETURNS text
     LANGUAGE sql STABLE
     AS $$
@@ -1004,113 +1199,128 @@ CREATE FUNCTION crm_sync.history_slot(at timestamp with time zone) RETURNS small
 CREATE FUNCTION crm_sync.hubspot_flip() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     AS $$
+DECLARE
+    line_due_at pg_catalog.timestamptz;
+    line_key pg_catalog.uuid;
+    is_queued pg_catalog.bool := FALSE;
+    is_taken pg_catalog.bool := FALSE;
+    is_stale_word pg_catalog.bool;
 BEGIN
-    IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' AND (
-        coalesce(NEW.hubspot_claimed_by, 0) OPERATOR(pg_catalog.<>) coalesce(OLD.hubspot_claimed_by, 0)
-        OR coalesce(NEW.hubspot_due_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.hubspot_due_at, '-infinity')
-        OR coalesce(NEW.hubspot_flipped_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.hubspot_flipped_at, '-infinity')
-        OR coalesce(NEW.hubspot_synced_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.hubspot_synced_at, '-infinity')
-    ) THEN
-        -- No application writes these: an ORM saves a row as a whole that it read before they last changed.
-        NEW.hubspot_claimed_by := OLD.hubspot_claimed_by;
-        NEW.hubspot_processing_status := OLD.hubspot_processing_status;
-        NEW.hubspot_processing_error := OLD.hubspot_processing_error;
-        NEW.hubspot_contact_id := OLD.hubspot_contact_id;
-        NEW.hubspot_attempts := OLD.hubspot_attempts;
-        NEW.hubspot_due_at := OLD.hubspot_due_at;
-        NEW.hubspot_synced_at := OLD.hubspot_synced_at;
-        NEW.hubspot_flipped_at := OLD.hubspot_flipped_at;
-        -- The worker's words in it, and the first word of every row, are nobody's: they would take back a flip made since.
-        IF NEW.hubspot_sync_status OPERATOR(pg_catalog.<>) OLD.hubspot_sync_status
-            AND NEW.hubspot_sync_status::pg_catalog.text OPERATOR(pg_catalog.=) ANY (
-                '{New, Processing, Complete, Error}'::pg_catalog.text[]
-            )
-        THEN
-            NEW.hubspot_sync_status := OLD.hubspot_sync_status;
+    BEGIN
+        IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' AND (
+            coalesce(NEW.hubspot_claimed_by, 0) OPERATOR(pg_catalog.<>) coalesce(OLD.hubspot_claimed_by, 0)
+            OR coalesce(NEW.hubspot_due_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.hubspot_due_at, '-infinity')
+            OR coalesce(NEW.hubspot_flipped_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.hubspot_flipped_at, '-infinity')
+            OR coalesce(NEW.hubspot_synced_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.hubspot_synced_at, '-infinity')
+        ) THEN
+            -- The worker's words in it, and the first word of every row, are nobody's: they would take back a flip made since.
+            is_stale_word := NEW.hubspot_sync_status OPERATOR(pg_catalog.<>) OLD.hubspot_sync_status
+                AND NEW.hubspot_sync_status::pg_catalog.text OPERATOR(pg_catalog.=) ANY (
+                    '{New, Processing, Complete, Error}'::pg_catalog.text[]
+                );
+            IF is_stale_word THEN
+                NEW.hubspot_sync_status := OLD.hubspot_sync_status;
+            END IF;
+            -- No application writes these: an ORM saves a row as a whole that it read before they last changed.
+            NEW.hubspot_claimed_by := OLD.hubspot_claimed_by;
+            NEW.hubspot_due_at := OLD.hubspot_due_at;
+            NEW.hubspot_processing_status := OLD.hubspot_processing_status;
+            NEW.hubspot_processing_error := OLD.hubspot_processing_error;
+            NEW.hubspot_contact_id := OLD.hubspot_contact_id;
+            NEW.hubspot_attempts := OLD.hubspot_attempts;
+            NEW.hubspot_synced_at := OLD.hubspot_synced_at;
+            NEW.hubspot_flipped_at := OLD.hubspot_flipped_at;
+            IF is_stale_word THEN
+                RETURN NEW;
+            END IF;
+        END IF;
+
+        IF OLD.hubspot_claimed_by IS NOT NULL THEN
+            -- In flight: the word of the application is taken, the worker's columns stay.
+            NEW.hubspot_claimed_by := OLD.hubspot_claimed_by;
+            NEW.hubspot_due_at := OLD.hubspot_due_at;
+            NEW.hubspot_processing_status := OLD.hubspot_processing_status;
+            NEW.hubspot_processing_error := OLD.hubspot_processing_error;
+            NEW.hubspot_contact_id := OLD.hubspot_contact_id;
+            NEW.hubspot_attempts := OLD.hubspot_attempts;
+            NEW.hubspot_synced_at := OLD.hubspot_synced_at;
+            NEW.hubspot_flipped_at := CASE
+                WHEN NEW.hubspot_sync_status OPERATOR(pg_catalog.=) 'Queued'::public.hubspot_sync_status THEN pg_catalog.clock_timestamp()
+                ELSE OLD.hubspot_flipped_at
+            END;
             RETURN NEW;
         END IF;
-    END IF;
 
-    IF OLD.hubspot_claimed_by IS NOT NULL THEN
-        -- In flight: the word of the application is taken, the worker's columns stay.
-        NEW.hubspot_claimed_by := OLD.hubspot_claimed_by;
-        NEW.hubspot_processing_status := OLD.hubspot_processing_status;
-        NEW.hubspot_processing_error := OLD.hubspot_processing_error;
-        NEW.hubspot_contact_id := OLD.hubspot_contact_id;
-        NEW.hubspot_attempts := OLD.hubspot_attempts;
-        NEW.hubspot_due_at := OLD.hubspot_due_at;
-        NEW.hubspot_synced_at := OLD.hubspot_synced_at;
-        NEW.hubspot_flipped_at := CASE
-            WHEN NEW.hubspot_sync_status OPERATOR(pg_catalog.=) 'Queued'::public.hubspot_sync_status THEN pg_catalog.clock_timestamp()
-            ELSE OLD.hubspot_flipped_at
-        END;
-        RETURN NEW;
-    END IF;
-
-    
-    -- A copied row brings no claim along: nobody would ever finish it.
-    IF NEW.hubspot_claimed_by IS NOT NULL THEN
-        NEW.hubspot_claimed_by := NULL;
-        NEW.hubspot_processing_status := NULL;
-        IF NEW.hubspot_sync_status OPERATOR(pg_catalog.=) 'Processing'::public.hubspot_sync_status THEN
-            NEW.hubspot_sync_status := 'Queued'::public.hubspot_sync_status;
-        END IF;
-    END IF;
-
-    -- It was waiting for a retry, and waits no longer: the roll-up forgets this one.
-    IF OLD.hubspot_processing_error IS NOT NULL AND OLD.hubspot_due_at IS NOT NULL THEN
-        NEW.next_retry_at := LEAST(CASE WHEN NEW.brevo_processing_error IS NOT NULL THEN NEW.brevo_due_at END, CASE WHEN NEW.mautic_processing_error IS NOT NULL THEN NEW.mautic_due_at END, CASE WHEN NEW.n8n_processing_error IS NOT NULL THEN NEW.n8n_due_at END);
-    END IF;
-
-    IF NEW.hubspot_sync_status OPERATOR(pg_catalog.=) 'Queued'::public.hubspot_sync_status THEN
-        NEW.hubspot_flipped_at := pg_catalog.clock_timestamp();
-        NEW.hubspot_processing_status := 'Queued'::public.hubspot_processing_status;
-        NEW.hubspot_processing_error := NULL;
-        NEW.hubspot_attempts := 0;
-        IF OLD.hubspot_due_at OPERATOR(pg_catalog.<=) NEW.hubspot_flipped_at THEN
-            -- A place in line is kept.
-            NEW.hubspot_due_at := OLD.hubspot_due_at;
-        ELSE
-            -- A wait for a retry ends.
-            NEW.hubspot_due_at := NEW.hubspot_flipped_at;
-            -- Of a new row the key is known for sure, and the row there, only after it was inserted.
-            IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
-
-        DECLARE
-            line_key crm_sync.hubspot_line.key%TYPE;
-        BEGIN
-            -- Nothing is refused to the application because its key has been renamed, or is of another type now: without a line,
-            -- a contact waits for the full look.
-            BEGIN
-                line_key := NEW.id;
-            EXCEPTION
-                WHEN OTHERS THEN NULL;
-            END;
-            IF line_key IS NOT NULL THEN
-                INSERT INTO crm_sync.hubspot_line (due_at, key) VALUES (NEW.hubspot_due_at, line_key);
+        -- A copied row brings no claim along: nobody would ever finish it.
+        IF NEW.hubspot_claimed_by IS NOT NULL THEN
+            IF NEW.hubspot_sync_status OPERATOR(pg_catalog.=) 'Processing'::public.hubspot_sync_status THEN
+                NEW.hubspot_sync_status := 'Queued'::public.hubspot_sync_status;
             END IF;
-        END;
-        
-            END IF;
-        END IF;
-        -- Granted: a worker is awake and will look again after this transaction. Refused: all sleep, so ring.
-        IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, 1)
-            AND coalesce(pg_catalog.current_setting('crm_sync.ring', TRUE), 'on') OPERATOR(pg_catalog.<>) 'off'
-        THEN
-            PERFORM pg_catalog.pg_notify('crm_sync', 'hubspot');
-        END IF;
-        RETURN NEW;
-    END IF;
-
-    NEW.hubspot_due_at := NULL;
-    IF OLD.hubspot_due_at IS NOT NULL THEN
-        -- Withdrawn. What older code writes into these columns itself is respected.
-        IF NEW.hubspot_processing_status OPERATOR(pg_catalog.=) OLD.hubspot_processing_status THEN
+            NEW.hubspot_claimed_by := NULL;
             NEW.hubspot_processing_status := NULL;
         END IF;
-        IF NEW.hubspot_processing_error OPERATOR(pg_catalog.=) OLD.hubspot_processing_error THEN
+
+        IF NEW.hubspot_sync_status OPERATOR(pg_catalog.=) 'Queued'::public.hubspot_sync_status THEN
+            NEW.hubspot_flipped_at := pg_catalog.clock_timestamp();
+            NEW.hubspot_processing_status := 'Queued'::public.hubspot_processing_status;
             NEW.hubspot_processing_error := NULL;
+            NEW.hubspot_attempts := 0;
+            is_queued := TRUE;
+            IF OLD.hubspot_due_at OPERATOR(pg_catalog.<=) NEW.hubspot_flipped_at THEN
+                -- A place in line is kept.
+                NEW.hubspot_due_at := OLD.hubspot_due_at;
+            ELSE
+                -- A wait for a retry ends.
+                NEW.hubspot_due_at := NEW.hubspot_flipped_at;
+
+        line_due_at := NEW.hubspot_due_at;
+        line_key := CASE WHEN 'crm_sync.hubspot_line'::pg_catalog.regclass IS NOT NULL THEN NEW.id END;
+            END IF;
+        ELSE
+            IF OLD.hubspot_due_at IS NOT NULL THEN
+                -- Withdrawn. What older code writes into these columns itself is respected.
+                IF NEW.hubspot_processing_status OPERATOR(pg_catalog.=) OLD.hubspot_processing_status THEN
+                    NEW.hubspot_processing_status := NULL;
+                END IF;
+                IF NEW.hubspot_processing_error OPERATOR(pg_catalog.=) OLD.hubspot_processing_error THEN
+                    NEW.hubspot_processing_error := NULL;
+                END IF;
+            END IF;
+            NEW.hubspot_due_at := NULL;
         END IF;
+        is_taken := TRUE;
+
+        -- It was waiting for a retry, and waits no longer: the roll-up forgets this one. Last, as it names columns of other CRMs.
+        IF OLD.hubspot_processing_error IS NOT NULL AND OLD.hubspot_due_at IS NOT NULL THEN
+            NEW.next_retry_at := LEAST(CASE WHEN NEW.brevo_processing_error IS NOT NULL THEN NEW.brevo_due_at END, CASE WHEN NEW.mautic_processing_error IS NOT NULL THEN NEW.mautic_due_at END, CASE WHEN NEW.n8n_processing_error IS NOT NULL THEN NEW.n8n_due_at END);
+        END IF;
+    
+    EXCEPTION
+        WHEN OTHERS THEN
+            IF NOT is_taken AND coalesce(pg_catalog.current_setting('crm_sync.hubspot_told', TRUE), '') OPERATOR(pg_catalog.<>) SQLSTATE THEN
+                PERFORM pg_catalog.set_config('crm_sync.hubspot_told', SQLSTATE, TRUE);
+                RAISE WARNING 'crm-sync has not seen this change for hubspot: %', CASE
+                    WHEN pg_catalog.starts_with(SQLSTATE, '42') THEN SQLERRM
+                    ELSE pg_catalog.concat('SQLSTATE ', SQLSTATE)
+                END
+                USING HINT = 'The change is saved, and a worker finds it once this is fixed: rename the column back, or run '
+                    '`crm-sync adopt`, which adds what is missing. `crm-sync check` says what else is wrong. If nothing is, connect again.';
+            END IF;
+        
+    END;
+
+    -- Of a new row the key is known for sure, and the row there, only after it was inserted.
+    IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
+
+    IF line_key IS NOT NULL THEN
+        INSERT INTO crm_sync.hubspot_line (due_at, key) VALUES (line_due_at, line_key);
+    END IF;
+    END IF;
+    -- Granted: a worker is awake and will look again after this transaction. Refused: all sleep, so ring.
+    IF is_queued AND NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, 1)
+        AND coalesce(pg_catalog.current_setting('crm_sync.ring', TRUE), 'on') OPERATOR(pg_catalog.<>) 'off'
+    THEN
+        PERFORM pg_catalog.pg_notify('crm_sync', 'hubspot');
     END IF;
     RETURN NEW;
 END;
@@ -1119,23 +1329,40 @@ $$;
 CREATE FUNCTION crm_sync.hubspot_placed() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     AS $$
+DECLARE
+    line_due_at pg_catalog.timestamptz;
+    line_key pg_catalog.uuid;
 BEGIN
-
-        DECLARE
-            line_key crm_sync.hubspot_line.key%TYPE;
+    IF TG_OP OPERATOR(pg_catalog.=) 'INSERT'
+        AND coalesce(pg_catalog.current_setting('crm_sync.hubspot_told', TRUE), '') OPERATOR(pg_catalog.=) ''
+    THEN
+        -- The function above has read both a moment ago, so this needs no block.
+        line_due_at := NEW.hubspot_due_at;
+        line_key := NEW.id;
+    ELSE
         BEGIN
-            -- Nothing is refused to the application because its key has been renamed, or is of another type now: without a line,
-            -- a contact waits for the full look.
-            BEGIN
-                line_key := NEW.id;
-            EXCEPTION
-                WHEN OTHERS THEN NULL;
-            END;
-            IF line_key IS NOT NULL THEN
-                INSERT INTO crm_sync.hubspot_line (due_at, key) VALUES (NEW.hubspot_due_at, line_key);
+
+        line_due_at := NEW.hubspot_due_at;
+        line_key := CASE WHEN 'crm_sync.hubspot_line'::pg_catalog.regclass IS NOT NULL THEN NEW.id END;
+    
+    EXCEPTION
+        WHEN OTHERS THEN
+            IF NOT FALSE AND coalesce(pg_catalog.current_setting('crm_sync.hubspot_told', TRUE), '') OPERATOR(pg_catalog.<>) SQLSTATE THEN
+                PERFORM pg_catalog.set_config('crm_sync.hubspot_told', SQLSTATE, TRUE);
+                RAISE WARNING 'crm-sync has not seen this change for hubspot: %', CASE
+                    WHEN pg_catalog.starts_with(SQLSTATE, '42') THEN SQLERRM
+                    ELSE pg_catalog.concat('SQLSTATE ', SQLSTATE)
+                END
+                USING HINT = 'The change is saved, and a worker finds it once this is fixed: rename the column back, or run '
+                    '`crm-sync adopt`, which adds what is missing. `crm-sync check` says what else is wrong. If nothing is, connect again.';
             END IF;
-        END;
         
+        END;
+    END IF;
+
+    IF line_key IS NOT NULL THEN
+        INSERT INTO crm_sync.hubspot_line (due_at, key) VALUES (line_due_at, line_key);
+    END IF;
     RETURN NULL;
 END;
 $$;
@@ -1387,40 +1614,47 @@ CREATE FUNCTION crm_sync.line_type(relation regclass, column_name text) RETURNS 
     WHERE a.attrelid = relation AND a.attname = column_name AND a.attnum > 0 AND NOT a.attisdropped
 $$;
 
+CREATE FUNCTION crm_sync.line_variables(crm_name text) RETURNS text
+    LANGUAGE sql STABLE
+    AS $_$
+    SELECT format(
+        $template$
+    line_due_at pg_catalog.timestamptz;
+    line_key %s;$template$,
+        coalesce(
+            (
+                SELECT format('pg_catalog.%I', t.typname)
+                FROM pg_attribute AS a
+                JOIN pg_type AS t ON a.atttypid = t.oid
+                WHERE
+                    a.attrelid = to_regclass(crm_sync.line(crm_name))
+                    AND a.attname = 'key'
+                    AND t.typnamespace = 'pg_catalog'::regnamespace
+            ),
+            crm_sync.line(crm_name) || '.key%TYPE'
+        )
+    )
+$_$;
+
 CREATE FUNCTION crm_sync.lining_up(crm_name text, is_arrival boolean) RETURNS text
     LANGUAGE sql STABLE
     AS $_$
     SELECT format(
         $template$
-        DECLARE
-            line_key %1$s.key%%TYPE;
-        BEGIN
-            -- Nothing is refused to the application because its key has been renamed, or is of another type now: without a line,
-            -- a contact waits for the full look.
-            BEGIN
-                line_key := NEW.%2$I;
-            EXCEPTION
-                WHEN OTHERS THEN NULL;
-            END;
-            IF line_key IS NOT NULL%4$s THEN
-                INSERT INTO %1$s (due_at, key) VALUES (NEW.%3$I, line_key);
-            END IF;
-        END;
-        $template$,
+    IF line_key IS NOT NULL%2$s THEN
+        INSERT INTO %1$s (due_at, key) VALUES (line_due_at, line_key);
+    END IF;$template$,
         crm_sync.line(crm_name),
-        a.key_column,
-        crm_name || '_due_at',
         CASE
             WHEN is_arrival THEN format(
                 ' AND NOT EXISTS ('
-                'SELECT FROM %1$s AS l WHERE l.due_at OPERATOR(pg_catalog.=) NEW.%2$I '
+                'SELECT FROM %s AS l WHERE l.due_at OPERATOR(pg_catalog.=) line_due_at '
                 'AND pg_catalog.record_image_eq(ROW(l.key), ROW(line_key)))',
-                crm_sync.line(crm_name), crm_name || '_due_at'
+                crm_sync.line(crm_name)
             )
             ELSE ''
         END
     )
-    FROM crm_sync.adopted AS a
 $_$;
 
 CREATE FUNCTION crm_sync.lock_facts(row_xmax xid) RETURNS jsonb
@@ -1462,113 +1696,128 @@ $$;
 CREATE FUNCTION crm_sync.mautic_flip() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     AS $$
+DECLARE
+    line_due_at pg_catalog.timestamptz;
+    line_key pg_catalog.uuid;
+    is_queued pg_catalog.bool := FALSE;
+    is_taken pg_catalog.bool := FALSE;
+    is_stale_word pg_catalog.bool;
 BEGIN
-    IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' AND (
-        coalesce(NEW.mautic_claimed_by, 0) OPERATOR(pg_catalog.<>) coalesce(OLD.mautic_claimed_by, 0)
-        OR coalesce(NEW.mautic_due_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.mautic_due_at, '-infinity')
-        OR coalesce(NEW.mautic_flipped_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.mautic_flipped_at, '-infinity')
-        OR coalesce(NEW.mautic_synced_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.mautic_synced_at, '-infinity')
-    ) THEN
-        -- No application writes these: an ORM saves a row as a whole that it read before they last changed.
-        NEW.mautic_claimed_by := OLD.mautic_claimed_by;
-        NEW.mautic_processing_status := OLD.mautic_processing_status;
-        NEW.mautic_processing_error := OLD.mautic_processing_error;
-        NEW.mautic_contact_id := OLD.mautic_contact_id;
-        NEW.mautic_attempts := OLD.mautic_attempts;
-        NEW.mautic_due_at := OLD.mautic_due_at;
-        NEW.mautic_synced_at := OLD.mautic_synced_at;
-        NEW.mautic_flipped_at := OLD.mautic_flipped_at;
-        -- The worker's words in it, and the first word of every row, are nobody's: they would take back a flip made since.
-        IF NEW.mautic_sync_status OPERATOR(pg_catalog.<>) OLD.mautic_sync_status
-            AND NEW.mautic_sync_status::pg_catalog.text OPERATOR(pg_catalog.=) ANY (
-                '{New, Processing, Complete, Error}'::pg_catalog.text[]
-            )
-        THEN
-            NEW.mautic_sync_status := OLD.mautic_sync_status;
+    BEGIN
+        IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' AND (
+            coalesce(NEW.mautic_claimed_by, 0) OPERATOR(pg_catalog.<>) coalesce(OLD.mautic_claimed_by, 0)
+            OR coalesce(NEW.mautic_due_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.mautic_due_at, '-infinity')
+            OR coalesce(NEW.mautic_flipped_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.mautic_flipped_at, '-infinity')
+            OR coalesce(NEW.mautic_synced_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.mautic_synced_at, '-infinity')
+        ) THEN
+            -- The worker's words in it, and the first word of every row, are nobody's: they would take back a flip made since.
+            is_stale_word := NEW.mautic_sync_status OPERATOR(pg_catalog.<>) OLD.mautic_sync_status
+                AND NEW.mautic_sync_status::pg_catalog.text OPERATOR(pg_catalog.=) ANY (
+                    '{New, Processing, Complete, Error}'::pg_catalog.text[]
+                );
+            IF is_stale_word THEN
+                NEW.mautic_sync_status := OLD.mautic_sync_status;
+            END IF;
+            -- No application writes these: an ORM saves a row as a whole that it read before they last changed.
+            NEW.mautic_claimed_by := OLD.mautic_claimed_by;
+            NEW.mautic_due_at := OLD.mautic_due_at;
+            NEW.mautic_processing_status := OLD.mautic_processing_status;
+            NEW.mautic_processing_error := OLD.mautic_processing_error;
+            NEW.mautic_contact_id := OLD.mautic_contact_id;
+            NEW.mautic_attempts := OLD.mautic_attempts;
+            NEW.mautic_synced_at := OLD.mautic_synced_at;
+            NEW.mautic_flipped_at := OLD.mautic_flipped_at;
+            IF is_stale_word THEN
+                RETURN NEW;
+            END IF;
+        END IF;
+
+        IF OLD.mautic_claimed_by IS NOT NULL THEN
+            -- In flight: the word of the application is taken, the worker's columns stay.
+            NEW.mautic_claimed_by := OLD.mautic_claimed_by;
+            NEW.mautic_due_at := OLD.mautic_due_at;
+            NEW.mautic_processing_status := OLD.mautic_processing_status;
+            NEW.mautic_processing_error := OLD.mautic_processing_error;
+            NEW.mautic_contact_id := OLD.mautic_contact_id;
+            NEW.mautic_attempts := OLD.mautic_attempts;
+            NEW.mautic_synced_at := OLD.mautic_synced_at;
+            NEW.mautic_flipped_at := CASE
+                WHEN NEW.mautic_sync_status OPERATOR(pg_catalog.=) 'Queued'::public.crm_sync_status THEN pg_catalog.clock_timestamp()
+                ELSE OLD.mautic_flipped_at
+            END;
             RETURN NEW;
         END IF;
-    END IF;
 
-    IF OLD.mautic_claimed_by IS NOT NULL THEN
-        -- In flight: the word of the application is taken, the worker's columns stay.
-        NEW.mautic_claimed_by := OLD.mautic_claimed_by;
-        NEW.mautic_processing_status := OLD.mautic_processing_status;
-        NEW.mautic_processing_error := OLD.mautic_processing_error;
-        NEW.mautic_contact_id := OLD.mautic_contact_id;
-        NEW.mautic_attempts := OLD.mautic_attempts;
-        NEW.mautic_due_at := OLD.mautic_due_at;
-        NEW.mautic_synced_at := OLD.mautic_synced_at;
-        NEW.mautic_flipped_at := CASE
-            WHEN NEW.mautic_sync_status OPERATOR(pg_catalog.=) 'Queued'::public.crm_sync_status THEN pg_catalog.clock_timestamp()
-            ELSE OLD.mautic_flipped_at
-        END;
-        RETURN NEW;
-    END IF;
-
-    
-    -- A copied row brings no claim along: nobody would ever finish it.
-    IF NEW.mautic_claimed_by IS NOT NULL THEN
-        NEW.mautic_claimed_by := NULL;
-        NEW.mautic_processing_status := NULL;
-        IF NEW.mautic_sync_status OPERATOR(pg_catalog.=) 'Processing'::public.crm_sync_status THEN
-            NEW.mautic_sync_status := 'Queued'::public.crm_sync_status;
-        END IF;
-    END IF;
-
-    -- It was waiting for a retry, and waits no longer: the roll-up forgets this one.
-    IF OLD.mautic_processing_error IS NOT NULL AND OLD.mautic_due_at IS NOT NULL THEN
-        NEW.next_retry_at := LEAST(CASE WHEN NEW.hubspot_processing_error IS NOT NULL THEN NEW.hubspot_due_at END, CASE WHEN NEW.brevo_processing_error IS NOT NULL THEN NEW.brevo_due_at END, CASE WHEN NEW.n8n_processing_error IS NOT NULL THEN NEW.n8n_due_at END);
-    END IF;
-
-    IF NEW.mautic_sync_status OPERATOR(pg_catalog.=) 'Queued'::public.crm_sync_status THEN
-        NEW.mautic_flipped_at := pg_catalog.clock_timestamp();
-        NEW.mautic_processing_status := 'Queued'::public.crm_processing_status;
-        NEW.mautic_processing_error := NULL;
-        NEW.mautic_attempts := 0;
-        IF OLD.mautic_due_at OPERATOR(pg_catalog.<=) NEW.mautic_flipped_at THEN
-            -- A place in line is kept.
-            NEW.mautic_due_at := OLD.mautic_due_at;
-        ELSE
-            -- A wait for a retry ends.
-            NEW.mautic_due_at := NEW.mautic_flipped_at;
-            -- Of a new row the key is known for sure, and the row there, only after it was inserted.
-            IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
-
-        DECLARE
-            line_key crm_sync.mautic_line.key%TYPE;
-        BEGIN
-            -- Nothing is refused to the application because its key has been renamed, or is of another type now: without a line,
-            -- a contact waits for the full look.
-            BEGIN
-                line_key := NEW.id;
-            EXCEPTION
-                WHEN OTHERS THEN NULL;
-            END;
-            IF line_key IS NOT NULL THEN
-                INSERT INTO crm_sync.mautic_line (due_at, key) VALUES (NEW.mautic_due_at, line_key);
+        -- A copied row brings no claim along: nobody would ever finish it.
+        IF NEW.mautic_claimed_by IS NOT NULL THEN
+            IF NEW.mautic_sync_status OPERATOR(pg_catalog.=) 'Processing'::public.crm_sync_status THEN
+                NEW.mautic_sync_status := 'Queued'::public.crm_sync_status;
             END IF;
-        END;
-        
-            END IF;
-        END IF;
-        -- Granted: a worker is awake and will look again after this transaction. Refused: all sleep, so ring.
-        IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, 3)
-            AND coalesce(pg_catalog.current_setting('crm_sync.ring', TRUE), 'on') OPERATOR(pg_catalog.<>) 'off'
-        THEN
-            PERFORM pg_catalog.pg_notify('crm_sync', 'mautic');
-        END IF;
-        RETURN NEW;
-    END IF;
-
-    NEW.mautic_due_at := NULL;
-    IF OLD.mautic_due_at IS NOT NULL THEN
-        -- Withdrawn. What older code writes into these columns itself is respected.
-        IF NEW.mautic_processing_status OPERATOR(pg_catalog.=) OLD.mautic_processing_status THEN
+            NEW.mautic_claimed_by := NULL;
             NEW.mautic_processing_status := NULL;
         END IF;
-        IF NEW.mautic_processing_error OPERATOR(pg_catalog.=) OLD.mautic_processing_error THEN
+
+        IF NEW.mautic_sync_status OPERATOR(pg_catalog.=) 'Queued'::public.crm_sync_status THEN
+            NEW.mautic_flipped_at := pg_catalog.clock_timestamp();
+            NEW.mautic_processing_status := 'Queued'::public.crm_processing_status;
             NEW.mautic_processing_error := NULL;
+            NEW.mautic_attempts := 0;
+            is_queued := TRUE;
+            IF OLD.mautic_due_at OPERATOR(pg_catalog.<=) NEW.mautic_flipped_at THEN
+                -- A place in line is kept.
+                NEW.mautic_due_at := OLD.mautic_due_at;
+            ELSE
+                -- A wait for a retry ends.
+                NEW.mautic_due_at := NEW.mautic_flipped_at;
+
+        line_due_at := NEW.mautic_due_at;
+        line_key := CASE WHEN 'crm_sync.mautic_line'::pg_catalog.regclass IS NOT NULL THEN NEW.id END;
+            END IF;
+        ELSE
+            IF OLD.mautic_due_at IS NOT NULL THEN
+                -- Withdrawn. What older code writes into these columns itself is respected.
+                IF NEW.mautic_processing_status OPERATOR(pg_catalog.=) OLD.mautic_processing_status THEN
+                    NEW.mautic_processing_status := NULL;
+                END IF;
+                IF NEW.mautic_processing_error OPERATOR(pg_catalog.=) OLD.mautic_processing_error THEN
+                    NEW.mautic_processing_error := NULL;
+                END IF;
+            END IF;
+            NEW.mautic_due_at := NULL;
         END IF;
+        is_taken := TRUE;
+
+        -- It was waiting for a retry, and waits no longer: the roll-up forgets this one. Last, as it names columns of other CRMs.
+        IF OLD.mautic_processing_error IS NOT NULL AND OLD.mautic_due_at IS NOT NULL THEN
+            NEW.next_retry_at := LEAST(CASE WHEN NEW.hubspot_processing_error IS NOT NULL THEN NEW.hubspot_due_at END, CASE WHEN NEW.brevo_processing_error IS NOT NULL THEN NEW.brevo_due_at END, CASE WHEN NEW.n8n_processing_error IS NOT NULL THEN NEW.n8n_due_at END);
+        END IF;
+    
+    EXCEPTION
+        WHEN OTHERS THEN
+            IF NOT is_taken AND coalesce(pg_catalog.current_setting('crm_sync.mautic_told', TRUE), '') OPERATOR(pg_catalog.<>) SQLSTATE THEN
+                PERFORM pg_catalog.set_config('crm_sync.mautic_told', SQLSTATE, TRUE);
+                RAISE WARNING 'crm-sync has not seen this change for mautic: %', CASE
+                    WHEN pg_catalog.starts_with(SQLSTATE, '42') THEN SQLERRM
+                    ELSE pg_catalog.concat('SQLSTATE ', SQLSTATE)
+                END
+                USING HINT = 'The change is saved, and a worker finds it once this is fixed: rename the column back, or run '
+                    '`crm-sync adopt`, which adds what is missing. `crm-sync check` says what else is wrong. If nothing is, connect again.';
+            END IF;
+        
+    END;
+
+    -- Of a new row the key is known for sure, and the row there, only after it was inserted.
+    IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
+
+    IF line_key IS NOT NULL THEN
+        INSERT INTO crm_sync.mautic_line (due_at, key) VALUES (line_due_at, line_key);
+    END IF;
+    END IF;
+    -- Granted: a worker is awake and will look again after this transaction. Refused: all sleep, so ring.
+    IF is_queued AND NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, 3)
+        AND coalesce(pg_catalog.current_setting('crm_sync.ring', TRUE), 'on') OPERATOR(pg_catalog.<>) 'off'
+    THEN
+        PERFORM pg_catalog.pg_notify('crm_sync', 'mautic');
     END IF;
     RETURN NEW;
 END;
@@ -1577,23 +1826,40 @@ $$;
 CREATE FUNCTION crm_sync.mautic_placed() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     AS $$
+DECLARE
+    line_due_at pg_catalog.timestamptz;
+    line_key pg_catalog.uuid;
 BEGIN
-
-        DECLARE
-            line_key crm_sync.mautic_line.key%TYPE;
+    IF TG_OP OPERATOR(pg_catalog.=) 'INSERT'
+        AND coalesce(pg_catalog.current_setting('crm_sync.mautic_told', TRUE), '') OPERATOR(pg_catalog.=) ''
+    THEN
+        -- The function above has read both a moment ago, so this needs no block.
+        line_due_at := NEW.mautic_due_at;
+        line_key := NEW.id;
+    ELSE
         BEGIN
-            -- Nothing is refused to the application because its key has been renamed, or is of another type now: without a line,
-            -- a contact waits for the full look.
-            BEGIN
-                line_key := NEW.id;
-            EXCEPTION
-                WHEN OTHERS THEN NULL;
-            END;
-            IF line_key IS NOT NULL THEN
-                INSERT INTO crm_sync.mautic_line (due_at, key) VALUES (NEW.mautic_due_at, line_key);
+
+        line_due_at := NEW.mautic_due_at;
+        line_key := CASE WHEN 'crm_sync.mautic_line'::pg_catalog.regclass IS NOT NULL THEN NEW.id END;
+    
+    EXCEPTION
+        WHEN OTHERS THEN
+            IF NOT FALSE AND coalesce(pg_catalog.current_setting('crm_sync.mautic_told', TRUE), '') OPERATOR(pg_catalog.<>) SQLSTATE THEN
+                PERFORM pg_catalog.set_config('crm_sync.mautic_told', SQLSTATE, TRUE);
+                RAISE WARNING 'crm-sync has not seen this change for mautic: %', CASE
+                    WHEN pg_catalog.starts_with(SQLSTATE, '42') THEN SQLERRM
+                    ELSE pg_catalog.concat('SQLSTATE ', SQLSTATE)
+                END
+                USING HINT = 'The change is saved, and a worker finds it once this is fixed: rename the column back, or run '
+                    '`crm-sync adopt`, which adds what is missing. `crm-sync check` says what else is wrong. If nothing is, connect again.';
             END IF;
-        END;
         
+        END;
+    END IF;
+
+    IF line_key IS NOT NULL THEN
+        INSERT INTO crm_sync.mautic_line (due_at, key) VALUES (line_due_at, line_key);
+    END IF;
     RETURN NULL;
 END;
 $$;
@@ -1874,113 +2140,128 @@ $$;
 CREATE FUNCTION crm_sync.n8n_flip() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     AS $$
+DECLARE
+    line_due_at pg_catalog.timestamptz;
+    line_key pg_catalog.uuid;
+    is_queued pg_catalog.bool := FALSE;
+    is_taken pg_catalog.bool := FALSE;
+    is_stale_word pg_catalog.bool;
 BEGIN
-    IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' AND (
-        coalesce(NEW.n8n_claimed_by, 0) OPERATOR(pg_catalog.<>) coalesce(OLD.n8n_claimed_by, 0)
-        OR coalesce(NEW.n8n_due_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.n8n_due_at, '-infinity')
-        OR coalesce(NEW.n8n_flipped_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.n8n_flipped_at, '-infinity')
-        OR coalesce(NEW.n8n_synced_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.n8n_synced_at, '-infinity')
-    ) THEN
-        -- No application writes these: an ORM saves a row as a whole that it read before they last changed.
-        NEW.n8n_claimed_by := OLD.n8n_claimed_by;
-        NEW.n8n_processing_status := OLD.n8n_processing_status;
-        NEW.n8n_processing_error := OLD.n8n_processing_error;
-        NEW.n8n_workflow_id := OLD.n8n_workflow_id;
-        NEW.n8n_attempts := OLD.n8n_attempts;
-        NEW.n8n_due_at := OLD.n8n_due_at;
-        NEW.n8n_synced_at := OLD.n8n_synced_at;
-        NEW.n8n_flipped_at := OLD.n8n_flipped_at;
-        -- The worker's words in it, and the first word of every row, are nobody's: they would take back a flip made since.
-        IF NEW.n8n_sync_status OPERATOR(pg_catalog.<>) OLD.n8n_sync_status
-            AND NEW.n8n_sync_status::pg_catalog.text OPERATOR(pg_catalog.=) ANY (
-                '{New, Processing, Complete, Error}'::pg_catalog.text[]
-            )
-        THEN
-            NEW.n8n_sync_status := OLD.n8n_sync_status;
+    BEGIN
+        IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' AND (
+            coalesce(NEW.n8n_claimed_by, 0) OPERATOR(pg_catalog.<>) coalesce(OLD.n8n_claimed_by, 0)
+            OR coalesce(NEW.n8n_due_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.n8n_due_at, '-infinity')
+            OR coalesce(NEW.n8n_flipped_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.n8n_flipped_at, '-infinity')
+            OR coalesce(NEW.n8n_synced_at, '-infinity') OPERATOR(pg_catalog.<>) coalesce(OLD.n8n_synced_at, '-infinity')
+        ) THEN
+            -- The worker's words in it, and the first word of every row, are nobody's: they would take back a flip made since.
+            is_stale_word := NEW.n8n_sync_status OPERATOR(pg_catalog.<>) OLD.n8n_sync_status
+                AND NEW.n8n_sync_status::pg_catalog.text OPERATOR(pg_catalog.=) ANY (
+                    '{New, Processing, Complete, Error}'::pg_catalog.text[]
+                );
+            IF is_stale_word THEN
+                NEW.n8n_sync_status := OLD.n8n_sync_status;
+            END IF;
+            -- No application writes these: an ORM saves a row as a whole that it read before they last changed.
+            NEW.n8n_claimed_by := OLD.n8n_claimed_by;
+            NEW.n8n_due_at := OLD.n8n_due_at;
+            NEW.n8n_processing_status := OLD.n8n_processing_status;
+            NEW.n8n_processing_error := OLD.n8n_processing_error;
+            NEW.n8n_workflow_id := OLD.n8n_workflow_id;
+            NEW.n8n_attempts := OLD.n8n_attempts;
+            NEW.n8n_synced_at := OLD.n8n_synced_at;
+            NEW.n8n_flipped_at := OLD.n8n_flipped_at;
+            IF is_stale_word THEN
+                RETURN NEW;
+            END IF;
+        END IF;
+
+        IF OLD.n8n_claimed_by IS NOT NULL THEN
+            -- In flight: the word of the application is taken, the worker's columns stay.
+            NEW.n8n_claimed_by := OLD.n8n_claimed_by;
+            NEW.n8n_due_at := OLD.n8n_due_at;
+            NEW.n8n_processing_status := OLD.n8n_processing_status;
+            NEW.n8n_processing_error := OLD.n8n_processing_error;
+            NEW.n8n_workflow_id := OLD.n8n_workflow_id;
+            NEW.n8n_attempts := OLD.n8n_attempts;
+            NEW.n8n_synced_at := OLD.n8n_synced_at;
+            NEW.n8n_flipped_at := CASE
+                WHEN NEW.n8n_sync_status OPERATOR(pg_catalog.=) 'Queued'::public.crm_sync_status THEN pg_catalog.clock_timestamp()
+                ELSE OLD.n8n_flipped_at
+            END;
             RETURN NEW;
         END IF;
-    END IF;
 
-    IF OLD.n8n_claimed_by IS NOT NULL THEN
-        -- In flight: the word of the application is taken, the worker's columns stay.
-        NEW.n8n_claimed_by := OLD.n8n_claimed_by;
-        NEW.n8n_processing_status := OLD.n8n_processing_status;
-        NEW.n8n_processing_error := OLD.n8n_processing_error;
-        NEW.n8n_workflow_id := OLD.n8n_workflow_id;
-        NEW.n8n_attempts := OLD.n8n_attempts;
-        NEW.n8n_due_at := OLD.n8n_due_at;
-        NEW.n8n_synced_at := OLD.n8n_synced_at;
-        NEW.n8n_flipped_at := CASE
-            WHEN NEW.n8n_sync_status OPERATOR(pg_catalog.=) 'Queued'::public.crm_sync_status THEN pg_catalog.clock_timestamp()
-            ELSE OLD.n8n_flipped_at
-        END;
-        RETURN NEW;
-    END IF;
-
-    
-    -- A copied row brings no claim along: nobody would ever finish it.
-    IF NEW.n8n_claimed_by IS NOT NULL THEN
-        NEW.n8n_claimed_by := NULL;
-        NEW.n8n_processing_status := NULL;
-        IF NEW.n8n_sync_status OPERATOR(pg_catalog.=) 'Processing'::public.crm_sync_status THEN
-            NEW.n8n_sync_status := 'Queued'::public.crm_sync_status;
-        END IF;
-    END IF;
-
-    -- It was waiting for a retry, and waits no longer: the roll-up forgets this one.
-    IF OLD.n8n_processing_error IS NOT NULL AND OLD.n8n_due_at IS NOT NULL THEN
-        NEW.next_retry_at := LEAST(CASE WHEN NEW.hubspot_processing_error IS NOT NULL THEN NEW.hubspot_due_at END, CASE WHEN NEW.brevo_processing_error IS NOT NULL THEN NEW.brevo_due_at END, CASE WHEN NEW.mautic_processing_error IS NOT NULL THEN NEW.mautic_due_at END);
-    END IF;
-
-    IF NEW.n8n_sync_status OPERATOR(pg_catalog.=) 'Queued'::public.crm_sync_status THEN
-        NEW.n8n_flipped_at := pg_catalog.clock_timestamp();
-        NEW.n8n_processing_status := 'Queued'::public.crm_processing_status;
-        NEW.n8n_processing_error := NULL;
-        NEW.n8n_attempts := 0;
-        IF OLD.n8n_due_at OPERATOR(pg_catalog.<=) NEW.n8n_flipped_at THEN
-            -- A place in line is kept.
-            NEW.n8n_due_at := OLD.n8n_due_at;
-        ELSE
-            -- A wait for a retry ends.
-            NEW.n8n_due_at := NEW.n8n_flipped_at;
-            -- Of a new row the key is known for sure, and the row there, only after it was inserted.
-            IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
-
-        DECLARE
-            line_key crm_sync.n8n_line.key%TYPE;
-        BEGIN
-            -- Nothing is refused to the application because its key has been renamed, or is of another type now: without a line,
-            -- a contact waits for the full look.
-            BEGIN
-                line_key := NEW.id;
-            EXCEPTION
-                WHEN OTHERS THEN NULL;
-            END;
-            IF line_key IS NOT NULL THEN
-                INSERT INTO crm_sync.n8n_line (due_at, key) VALUES (NEW.n8n_due_at, line_key);
+        -- A copied row brings no claim along: nobody would ever finish it.
+        IF NEW.n8n_claimed_by IS NOT NULL THEN
+            IF NEW.n8n_sync_status OPERATOR(pg_catalog.=) 'Processing'::public.crm_sync_status THEN
+                NEW.n8n_sync_status := 'Queued'::public.crm_sync_status;
             END IF;
-        END;
-        
-            END IF;
-        END IF;
-        -- Granted: a worker is awake and will look again after this transaction. Refused: all sleep, so ring.
-        IF NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, 4)
-            AND coalesce(pg_catalog.current_setting('crm_sync.ring', TRUE), 'on') OPERATOR(pg_catalog.<>) 'off'
-        THEN
-            PERFORM pg_catalog.pg_notify('crm_sync', 'n8n');
-        END IF;
-        RETURN NEW;
-    END IF;
-
-    NEW.n8n_due_at := NULL;
-    IF OLD.n8n_due_at IS NOT NULL THEN
-        -- Withdrawn. What older code writes into these columns itself is respected.
-        IF NEW.n8n_processing_status OPERATOR(pg_catalog.=) OLD.n8n_processing_status THEN
+            NEW.n8n_claimed_by := NULL;
             NEW.n8n_processing_status := NULL;
         END IF;
-        IF NEW.n8n_processing_error OPERATOR(pg_catalog.=) OLD.n8n_processing_error THEN
+
+        IF NEW.n8n_sync_status OPERATOR(pg_catalog.=) 'Queued'::public.crm_sync_status THEN
+            NEW.n8n_flipped_at := pg_catalog.clock_timestamp();
+            NEW.n8n_processing_status := 'Queued'::public.crm_processing_status;
             NEW.n8n_processing_error := NULL;
+            NEW.n8n_attempts := 0;
+            is_queued := TRUE;
+            IF OLD.n8n_due_at OPERATOR(pg_catalog.<=) NEW.n8n_flipped_at THEN
+                -- A place in line is kept.
+                NEW.n8n_due_at := OLD.n8n_due_at;
+            ELSE
+                -- A wait for a retry ends.
+                NEW.n8n_due_at := NEW.n8n_flipped_at;
+
+        line_due_at := NEW.n8n_due_at;
+        line_key := CASE WHEN 'crm_sync.n8n_line'::pg_catalog.regclass IS NOT NULL THEN NEW.id END;
+            END IF;
+        ELSE
+            IF OLD.n8n_due_at IS NOT NULL THEN
+                -- Withdrawn. What older code writes into these columns itself is respected.
+                IF NEW.n8n_processing_status OPERATOR(pg_catalog.=) OLD.n8n_processing_status THEN
+                    NEW.n8n_processing_status := NULL;
+                END IF;
+                IF NEW.n8n_processing_error OPERATOR(pg_catalog.=) OLD.n8n_processing_error THEN
+                    NEW.n8n_processing_error := NULL;
+                END IF;
+            END IF;
+            NEW.n8n_due_at := NULL;
         END IF;
+        is_taken := TRUE;
+
+        -- It was waiting for a retry, and waits no longer: the roll-up forgets this one. Last, as it names columns of other CRMs.
+        IF OLD.n8n_processing_error IS NOT NULL AND OLD.n8n_due_at IS NOT NULL THEN
+            NEW.next_retry_at := LEAST(CASE WHEN NEW.hubspot_processing_error IS NOT NULL THEN NEW.hubspot_due_at END, CASE WHEN NEW.brevo_processing_error IS NOT NULL THEN NEW.brevo_due_at END, CASE WHEN NEW.mautic_processing_error IS NOT NULL THEN NEW.mautic_due_at END);
+        END IF;
+    
+    EXCEPTION
+        WHEN OTHERS THEN
+            IF NOT is_taken AND coalesce(pg_catalog.current_setting('crm_sync.n8n_told', TRUE), '') OPERATOR(pg_catalog.<>) SQLSTATE THEN
+                PERFORM pg_catalog.set_config('crm_sync.n8n_told', SQLSTATE, TRUE);
+                RAISE WARNING 'crm-sync has not seen this change for n8n: %', CASE
+                    WHEN pg_catalog.starts_with(SQLSTATE, '42') THEN SQLERRM
+                    ELSE pg_catalog.concat('SQLSTATE ', SQLSTATE)
+                END
+                USING HINT = 'The change is saved, and a worker finds it once this is fixed: rename the column back, or run '
+                    '`crm-sync adopt`, which adds what is missing. `crm-sync check` says what else is wrong. If nothing is, connect again.';
+            END IF;
+        
+    END;
+
+    -- Of a new row the key is known for sure, and the row there, only after it was inserted.
+    IF TG_OP OPERATOR(pg_catalog.=) 'UPDATE' THEN
+
+    IF line_key IS NOT NULL THEN
+        INSERT INTO crm_sync.n8n_line (due_at, key) VALUES (line_due_at, line_key);
+    END IF;
+    END IF;
+    -- Granted: a worker is awake and will look again after this transaction. Refused: all sleep, so ring.
+    IF is_queued AND NOT pg_catalog.pg_try_advisory_xact_lock_shared(1668443497, 4)
+        AND coalesce(pg_catalog.current_setting('crm_sync.ring', TRUE), 'on') OPERATOR(pg_catalog.<>) 'off'
+    THEN
+        PERFORM pg_catalog.pg_notify('crm_sync', 'n8n');
     END IF;
     RETURN NEW;
 END;
@@ -1989,25 +2270,53 @@ $$;
 CREATE FUNCTION crm_sync.n8n_placed() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     AS $$
+DECLARE
+    line_due_at pg_catalog.timestamptz;
+    line_key pg_catalog.uuid;
 BEGIN
-
-        DECLARE
-            line_key crm_sync.n8n_line.key%TYPE;
+    IF TG_OP OPERATOR(pg_catalog.=) 'INSERT'
+        AND coalesce(pg_catalog.current_setting('crm_sync.n8n_told', TRUE), '') OPERATOR(pg_catalog.=) ''
+    THEN
+        -- The function above has read both a moment ago, so this needs no block.
+        line_due_at := NEW.n8n_due_at;
+        line_key := NEW.id;
+    ELSE
         BEGIN
-            -- Nothing is refused to the application because its key has been renamed, or is of another type now: without a line,
-            -- a contact waits for the full look.
-            BEGIN
-                line_key := NEW.id;
-            EXCEPTION
-                WHEN OTHERS THEN NULL;
-            END;
-            IF line_key IS NOT NULL THEN
-                INSERT INTO crm_sync.n8n_line (due_at, key) VALUES (NEW.n8n_due_at, line_key);
+
+        line_due_at := NEW.n8n_due_at;
+        line_key := CASE WHEN 'crm_sync.n8n_line'::pg_catalog.regclass IS NOT NULL THEN NEW.id END;
+    
+    EXCEPTION
+        WHEN OTHERS THEN
+            IF NOT FALSE AND coalesce(pg_catalog.current_setting('crm_sync.n8n_told', TRUE), '') OPERATOR(pg_catalog.<>) SQLSTATE THEN
+                PERFORM pg_catalog.set_config('crm_sync.n8n_told', SQLSTATE, TRUE);
+                RAISE WARNING 'crm-sync has not seen this change for n8n: %', CASE
+                    WHEN pg_catalog.starts_with(SQLSTATE, '42') THEN SQLERRM
+                    ELSE pg_catalog.concat('SQLSTATE ', SQLSTATE)
+                END
+                USING HINT = 'The change is saved, and a worker finds it once this is fixed: rename the column back, or run '
+                    '`crm-sync adopt`, which adds what is missing. `crm-sync check` says what else is wrong. If nothing is, connect again.';
             END IF;
-        END;
         
+        END;
+    END IF;
+
+    IF line_key IS NOT NULL THEN
+        INSERT INTO crm_sync.n8n_line (due_at, key) VALUES (line_due_at, line_key);
+    END IF;
     RETURN NULL;
 END;
+$$;
+
+CREATE FUNCTION crm_sync.named_in(trigger_name text, place integer) RETURNS text
+    LANGUAGE sql STABLE
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+    SELECT a.attname::text
+    FROM pg_trigger AS g
+    CROSS JOIN LATERAL unnest(g.tgattr::smallint[]) WITH ORDINALITY AS k (attnum, place)
+    JOIN pg_attribute AS a ON g.tgrelid = a.attrelid AND k.attnum = a.attnum
+    WHERE g.tgrelid = crm_sync.contacts() AND g.tgname = trigger_name AND k.place = named_in.place AND NOT a.attisdropped
 $$;
 
 CREATE FUNCTION crm_sync.newest_line(slot regclass) RETURNS timestamp with time zone
@@ -2099,8 +2408,9 @@ CREATE FUNCTION crm_sync.other_retries(crm_name text, contact text) RETURNS text
             SELECT count(*)
             FROM crm_sync.adopted AS t
             JOIN pg_attribute AS a ON t.contacts = a.attrelid
+            JOIN pg_type AS y ON a.atttypid = y.oid
             WHERE
-                a.attname IN (crm || '_processing_error', crm || '_due_at')
+                (a.attname = crm || '_processing_error' OR (a.attname = crm || '_due_at' AND y.typcategory = 'D'))
                 AND NOT a.attisdropped
                 AND has_column_privilege(a.attrelid, a.attnum, 'SELECT')
         )
@@ -2408,11 +2718,10 @@ $$;
 
 CREATE FUNCTION crm_sync.set_on_delete(crm_name text, policy text) RETURNS void
     LANGUAGE plpgsql
-    AS $_$
+    AS $$
 DECLARE
     contacts regclass := crm_sync.contacts();
-    adopted crm_sync.adopted;
-    moved_row text := '';
+    email_column text := (SELECT a.email_column FROM crm_sync.adopted AS a);
     lane crm_sync.lanes;
     trigger_name text := 'crm_sync_' || crm_name || '_deleted';
     has_trigger boolean;
@@ -2428,75 +2737,15 @@ BEGIN
         RETURN;
     END IF;
 
-    SELECT * INTO STRICT adopted FROM crm_sync.adopted;
-    IF NOT crm_sync.has_column(adopted.email_column) THEN
-        RAISE EXCEPTION 'the table % has no column %', contacts, adopted.email_column USING ERRCODE = 'undefined_column';
+    IF NOT crm_sync.has_column(email_column) THEN
+        RAISE EXCEPTION 'the table % has no column %', contacts, email_column USING ERRCODE = 'undefined_column';
     END IF;
-
-    -- A row that moves from one partition to another is deleted in the one and inserted into the other.
-    IF EXISTS (SELECT FROM pg_partitioned_table WHERE partrelid = contacts) THEN
-        IF row_security_active(contacts) THEN
-            RAISE EXCEPTION 'row level security is forced on the owner of % as well, so that a row that has moved to another partition '
-                'may look like a deleted one: ALTER TABLE % NO FORCE ROW LEVEL SECURITY', contacts, contacts
-                USING ERRCODE = 'object_not_in_prerequisite_state';
-        END IF;
-        -- Not by its name, which may change: the application's deletions would fail.
-        moved_row := format(
-            $moved$
-    EXECUTE format('SELECT EXISTS (SELECT FROM %%s AS c WHERE c.%%I = $1)', crm_sync.contacts(), %1$L)
-    INTO is_there USING OLD.%1$I;
-    IF is_there THEN
-        RETURN NULL;
+    IF EXISTS (SELECT FROM pg_partitioned_table WHERE partrelid = contacts) AND row_security_active(contacts) THEN
+        RAISE EXCEPTION 'row level security is forced on the owner of % as well, so that a row that has moved to another partition '
+            'may look like a deleted one: ALTER TABLE % NO FORCE ROW LEVEL SECURITY', contacts, contacts
+            USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
-            $moved$,
-            adopted.key_column
-        );
-    END IF;
-
-    -- It runs as its owner, for whoever deletes has no right on this schema.
-    --
-    -- 5 minutes, because a contact in flight may still land in the CRM. A request takes 60 s at most (TIMEOUT_S of Mautic and n8n,
-    -- 20 s elsewhere), and a contact needs four at most (Mautic: two looks, an edit, and a new one where the record was gone). A
-    -- minute is for its turn.
-    EXECUTE format(
-        $template$
-CREATE OR REPLACE FUNCTION crm_sync.%1$I()
-RETURNS trigger
-LANGUAGE plpgsql
-SECURITY DEFINER
-AS $function$
-DECLARE
-    is_there boolean;
-BEGIN
-    %8$s
-    INSERT INTO crm_sync.tombstones (crm, contact_id, remote_id, email, policy, due_at)
-    VALUES (
-        %2$L,
-        OLD.%3$I::pg_catalog.text,
-        OLD.%4$I::pg_catalog.text,
-        OLD.%5$I::pg_catalog.text,
-        %6$L,
-        pg_catalog.clock_timestamp() + CASE
-            WHEN OLD.%7$I IS NULL THEN interval '0'
-            ELSE interval '5 minutes'
-        END
-    );
-    RETURN NULL;
-END;
-$function$
-        $template$,
-        crm_name || '_deleted',     -- 1
-        crm_name,                   -- 2
-        adopted.key_column,         -- 3
-        lane.remote_id_column,      -- 4
-        adopted.email_column,       -- 5
-        policy,                     -- 6
-        crm_name || '_claimed_by',  -- 7
-        moved_row                   -- 8
-    );
-
-    -- Who could put it on a table of his own could have any record deleted. Firing it takes no right.
-    EXECUTE format('REVOKE ALL ON FUNCTION crm_sync.%I() FROM PUBLIC', crm_name || '_deleted');
+    PERFORM crm_sync.create_deleted_function(crm_name);
 
     IF NOT has_trigger THEN
         EXECUTE format(
@@ -2509,7 +2758,7 @@ $function$
         );
     END IF;
 END;
-$_$;
+$$;
 
 CREATE FUNCTION crm_sync.set_tracing(is_on boolean) RETURNS void
     LANGUAGE plpgsql
@@ -2538,6 +2787,18 @@ BEGIN
         PERFORM crm_sync.renew_flip_functions();
     END IF;
 END;
+$$;
+
+CREATE FUNCTION crm_sync.status_types(crm_name text, OUT sync_type text, OUT processing_type text) RETURNS record
+    LANGUAGE sql STABLE
+    AS $$
+    SELECT
+        coalesce(max(format('%I.%I', n.nspname, t.typname)) FILTER (WHERE a.attname = crm_name || '_sync_status'), 'pg_catalog.text'),
+        coalesce(max(format('%I.%I', n.nspname, t.typname)) FILTER (WHERE a.attname = crm_name || '_processing_status'), 'pg_catalog.text')
+    FROM pg_attribute AS a
+    JOIN pg_type AS t ON a.atttypid = t.oid
+    JOIN pg_namespace AS n ON t.typnamespace = n.oid
+    WHERE a.attrelid = crm_sync.contacts() AND NOT a.attisdropped
 $$;
 
 CREATE FUNCTION crm_sync.step(crm text, kind text, lock text, statement text, names text[] DEFAULT '{}'::text[], reads bigint DEFAULT 0) RETURNS crm_sync.step

@@ -162,6 +162,11 @@ TABLE = (
         ),
     ),
     Row(
+        "a column of ours or the key is renamed, dropped or given another type; the line of a CRM is dropped",
+        "the application's writes go through, with a warning; other CRMs see theirs; once mended, what was flipped is delivered",
+        (f"{FAULTS}broken_columns.py",),
+    ),
+    Row(
         "a business transaction holds row locks for minutes",
         "the others go on; nobody ever deadlocks; delivered when released",
         (

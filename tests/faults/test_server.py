@@ -272,7 +272,7 @@ async def test_a_column_of_ours_dropped_under_way_is_told_with_its_name_and_the_
     async with application(url) as app, running(url, crm):
         await until_asleep(app)
         await insert(app)
-        # Together: without the column, the trigger refuses every flip.
+        # Together, so that the worker finds it in line.
         flip = "UPDATE contacts SET brevo_sync_status = 'Queued'"
         await app.execute(f"{flip}; ALTER TABLE contacts DROP COLUMN brevo_synced_at CASCADE")
         fault = "fault FROM crm_sync.lanes WHERE crm = 'brevo'"
