@@ -130,8 +130,78 @@ def test_the_end_of_an_alert_is_told_for_an_hour_at_most():
 
 def test_numbers_that_are_not_counted_to_the_end_say_so():
     assert how_many(Condition.LANE_DOWN, 12) == "12 contacts in line"
+    assert how_many(Condition.LANE_DOWN, 10_000) == "10,000 contacts in line"
     assert how_many(Condition.LANE_DOWN, 10_001) == "more than 10,000 contacts in line"
     assert how_many(Condition.LIMIT_NEARLY_USED, 240_000) == "240,000 requests used"
+
+
+@pytest.mark.parametrize(
+    ("condition", "one", "none"),
+    [
+        (Condition.LANE_DOWN, "1 contact in line", "0 contacts in line"),
+        (Condition.NEW_CODE, "1 failure with this code", "0 failures with this code"),
+        (Condition.DELETIONS_STUCK, "1 deletion", "0 deletions"),
+    ],
+)
+def test_one_is_told_in_the_singular(condition, one, none):
+    assert (how_many(condition, 1), how_many(condition, 0)) == (one, none)
+
+
+def test_a_gap_of_just_so_long_is_none():
+    after = RULES.seen_again(alert(Condition.SILENCE), seen(Condition.SILENCE), at(USUAL.alert_gap_s))
+    assert after.first_seen_at == at(0)
+
+
+def test_a_gap_does_not_matter_once_it_was_raised():
+    after = RULES.seen_again(told(alert()), seen(), at(USUAL.alert_gap_s + 1))
+    assert after.first_seen_at == at(0)
+
+
+def test_until_it_is_raised_it_began_when_the_last_look_says():
+    soon = RULES.seen_again(alert(Condition.SILENCE), seen(Condition.SILENCE, since=5), at(10))
+    assert soon.since == at(5)
+
+
+def test_it_is_over_after_just_so_long_and_not_before():
+    one = replace(told(alert()), well_since=at(0))
+    assert RULES.not_seen(one, at(USUAL.alert_over_s - 1)).is_open
+    assert not RULES.not_seen(one, at(USUAL.alert_over_s)).is_open
+
+
+def test_those_of_one_condition_at_one_crm_differ_by_their_code():
+    one, other = alert(Condition.NEW_CODE, code="LOCKED"), alert(Condition.NEW_CODE, code="DUPLICATE")
+    assert one.key == replace(seen(Condition.NEW_CODE), code="LOCKED").key
+    assert one.key != other.key
+
+
+def test_a_new_message_is_tried_at_once_however_often_the_last_one_failed():
+    failing = replace(alert(), tries=7, next_try_at=at(USUAL.alert_repeat_s + 300))
+    still = RULES.seen_again(failing, seen(), at(USUAL.alert_repeat_s))
+    assert (still.message, still.tries, still.next_try_at) == (Message.STILL, 0, at(USUAL.alert_repeat_s))
+
+
+def test_only_channels_that_are_set_are_told():
+    assert RULES.to_tell(replace(alert(), untold=("pigeon", "command")), at(0)) == ["command"]
+    assert RULES.not_seen(
+        replace(told(alert()), told=("pigeon", "command"), well_since=at(0)), at(USUAL.alert_over_s)
+    ).untold == ["command"]
+
+
+def test_one_without_a_message_or_with_no_try_due_is_not_told():
+    assert RULES.to_tell(alert(Condition.SILENCE), at(0)) == []
+    assert RULES.to_tell(replace(alert(), next_try_at=None), at(0)) == []
+    assert RULES.to_tell(replace(alert(), message=None), at(0)) == []
+
+
+def test_each_failure_of_a_channel_doubles_the_wait():
+    assert [RULES.again_s(tries) for tries in (0, 1, 2, 1000)] == [15, 30, 60, 300]
+
+
+def test_what_lasts_is_never_given_up_and_what_is_over_as_long_as_one_channel_is_left():
+    assert not RULES.is_given_up(replace(alert(), untold=("pigeon",)), at(10 * USUAL.telling_patience_s))
+    ended = RULES.not_seen(replace(told(alert()), well_since=at(0)), at(USUAL.alert_over_s))
+    assert not RULES.is_given_up(replace(ended, untold=("pigeon", "command")), at(USUAL.alert_over_s))
+    assert not RULES.is_given_up(ended, at(USUAL.alert_over_s + USUAL.telling_patience_s))
 
 
 @pytest.mark.parametrize("condition", Condition)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from crm_sync.core.outcome import Contact, Kind, Outcome, Verdict
-from crm_sync.core.retry import JITTER, LONGEST_DELAY_S, LONGEST_REMOTE_ID, RetryPolicy
+from crm_sync.core.outcome import Contact, Finish, Kind, Outcome, Receipt, Unsent, Verdict
+from crm_sync.core.retry import JITTER, LONGEST_DELAY_S, LONGEST_REMOTE_ID, RetryPolicy, deferred, set_aside
 
 POLICY = RetryPolicy(max_retries=3, delay_s=300)
 FLIPPED_AT = datetime(2026, 11, 3, 9, 30, tzinfo=UTC)
@@ -22,8 +22,12 @@ def test_a_delay_doubles_up_to_a_day_give_or_take_the_jitter(retry, delay_s, cha
     assert bare * (1 - JITTER) <= delay <= bare * (1 + JITTER)
 
 
-def test_without_luck_the_delays_are_5_10_and_20_minutes():
-    assert [POLICY.delay_before_retry(retry, 0.5) for retry in (1, 2, 3)] == [300, 600, 1200]
+def test_without_luck_the_delays_are_5_10_and_20_minutes_and_at_last_a_day():
+    assert [POLICY.delay_before_retry(retry, 0.5) for retry in (1, 2, 3, 60)] == [300, 600, 1200, 86_400]
+
+
+def test_luck_makes_a_quarter_of_a_delay():
+    assert [POLICY.delay_before_retry(1, chance) for chance in (0, 0.75)] == [225, 337.5]
 
 
 @given(st.integers(1, 10), st.integers(0, 10))
@@ -34,12 +38,56 @@ def test_a_failed_contact_is_tried_once_more_than_it_may_be_retried(attempts, ma
 
 def test_a_rejected_contact_is_not_tried_again():
     finish = POLICY.finish(contact(1), Outcome.rejected("REJECTED", "no"), 0.5)
-    assert (finish.kind, finish.error, finish.code) == (Kind.REJECTED, "REJECTED: no", "REJECTED")
+    assert (finish.kind, finish.error, finish.code, finish.delay_s) == (Kind.REJECTED, "REJECTED: no", "REJECTED", 0)
 
 
 def test_a_delivered_contact_says_what_could_not_be_sent():
     finish = POLICY.finish(contact(1), Outcome.delivered("9", "FIELD_NOT_SENT", "SMS"), 0.5)
     assert (finish.kind, finish.remote_id, finish.error) == (Kind.DELIVERED, "9", "FIELD_NOT_SENT: SMS")
+
+
+@pytest.mark.parametrize(
+    ("code", "theirs", "error"),
+    [
+        ("FIELD_NOT_SENT", [], "FIELD_NOT_SENT: CITY, SMS: no"),
+        ("FIELD_NOT_SENT", ["SMS"], "FIELD_NOT_SENT: CITY: no"),
+        ("OTHER", [], "OTHER: no"),
+    ],
+)
+def test_the_names_of_fields_that_were_left_are_at_the_head_of_their_code_only(code, theirs, error):
+    outcome = Outcome.delivered("9", code, "no", frozenset({"CITY", "SMS"}))._replace(theirs=frozenset(theirs))
+    assert POLICY.finish(contact(1), outcome, 0.5).error == error
+
+
+def test_a_finish_says_whether_the_row_had_an_id_in_the_crm():
+    assert not POLICY.finish(contact(1), Outcome.delivered("9"), 0.5).known
+    assert POLICY.finish(contact(1)._replace(remote_id="9"), Outcome.delivered("9"), 0.5).known
+
+
+RECEIPT = Receipt(12, 503, "request-7")
+TRACED = contact(2)._replace(trace="00-1-2-01")
+TOLD = (2, FLIPPED_AT, "00-1-2-01")
+
+
+def told(finish):
+    """What history needs of it."""
+    return finish.attempts, finish.flipped_at, finish.trace
+
+
+def test_without_a_verdict_it_is_due_at_once_and_history_is_told_only_if_it_was_in_a_request():
+    assert deferred(TRACED) == Finish("id", 7, Kind.DEFERRED)
+    assert deferred(TRACED, 2.5).delay_s == 2.5
+    sent, answered = deferred(TRACED, sent=True), deferred(TRACED, receipt=RECEIPT)
+    assert (told(sent), sent.sent, sent.receipt) == (TOLD, True, None)
+    assert (told(answered), answered.sent, answered.receipt) == (TOLD, False, RECEIPT)
+
+
+def test_set_aside_it_is_done_or_due_later_and_says_why_without_its_address():
+    assert (set_aside(TRACED, Unsent(done=True)).kind, set_aside(TRACED, Unsent(done=True)).error) == (Kind.DELIVERED, None)
+    later = set_aside(TRACED, Unsent(done=False, delay_s=3.0, reason="REFUSED: no ada@example.com"))
+    assert (later.kind, later.delay_s, later.error) == (Kind.DEFERRED, 3.0, "REFUSED: no ***")
+    assert (later.sent, later.attempts, later.trace) == (False, None, "00-1-2-01")
+    assert told(set_aside(TRACED, Unsent(done=False), RECEIPT)) == TOLD
 
 
 @pytest.mark.parametrize(
@@ -73,12 +121,15 @@ def test_values_of_the_contact_are_masked_in_the_reason():
 def test_an_orphan_goes_back_in_line_until_it_has_outlived_all_its_workers():
     assert POLICY.orphan("id", 7, 3).kind is Kind.ORPHANED
     parked = POLICY.orphan("id", 7, 4)
-    assert (parked.kind, parked.code) == (Kind.REJECTED, "WORKER_DIED")
+    assert (parked.kind, parked.error) == (
+        Kind.REJECTED,
+        "WORKER_DIED: the worker died each of the 4 times it had this contact in flight",
+    )
 
 
 def test_an_id_that_postgres_would_refuse_is_made_fit():
     finish = POLICY.finish(contact(1), Outcome.delivered("a\x00b\ud800" + "c" * 1000), 0.5)
     assert finish.remote_id is not None
     assert finish.remote_id.startswith("a b")
-    assert len(finish.remote_id) == LONGEST_REMOTE_ID
+    assert len(finish.remote_id) == LONGEST_REMOTE_ID == 255
     assert POLICY.finish(contact(1), Outcome.delivered("\x00"), 0.5).remote_id is None

@@ -39,6 +39,7 @@ class FakeSession:
 
     async def newest_sent(self):
         self.reads += 1
+        await self.gate.wait()
         if self.lost:
             raise DatabaseTroubleError("the database is away")
         return NOON
@@ -138,9 +139,27 @@ async def test_what_was_read_before_no_request_waits_for():
     locks = AddressLocks("brevo", session, session.newest_sent)
     await locks.catch_up()
     await locks.catch_up()
+    assert session.reads == 1
     requests = Requests(locks)
     await requests.start(["a"])
     assert (session.reads, requests.overtaken_before) == (1, [NOON])
+    await requests.end()
+
+
+async def test_who_is_not_alone_has_nothing_to_read_before():
+    session = FakeSession(alone=False)
+    await AddressLocks("brevo", session, session.newest_sent).catch_up()
+    assert session.reads == 0
+
+
+async def test_requests_that_wait_for_it_share_one_look():
+    session = FakeSession(alone=True)
+    session.gate.clear()
+    requests = Requests(AddressLocks("brevo", session, session.newest_sent))
+    await requests.start(["a"], ["b"], ["c"])
+    session.gate.set()
+    await settle()
+    assert (session.reads, requests.overtaken_before) == (1, [NOON] * 3)
     await requests.end()
 
 
@@ -168,6 +187,37 @@ async def test_what_another_request_of_this_worker_has_is_told(alone):
     assert requests.busy == [set(), {"b"}]
     await requests.end()
     assert session.mine == []
+
+
+@pytest.mark.parametrize("alone", [True, False])
+async def test_it_is_told_until_the_first_of_them_ends(alone):
+    session = FakeSession(alone=alone)
+    locks = AddressLocks("brevo", session, session.newest_sent)
+    first, second, third = Requests(locks), Requests(locks), Requests(locks)
+    await first.start(["a", "b"])
+    await second.start(["b", "c"])
+    await second.end()
+    await third.start(["b", "c"])
+    assert (second.busy, third.busy) == ([{"b"}], [{"b"}])
+    assert sorted(session.mine) == ([] if alone else ["a", "b", "c"])
+    await first.end()
+    await third.start(["b"])
+    assert third.busy == [{"b"}, set()]
+    await third.end()
+    assert session.mine == []
+
+
+async def test_what_is_locked_is_not_locked_again_when_company_comes_once_more():
+    session = FakeSession(alone=True)
+    locks = AddressLocks("brevo", session, session.newest_sent)
+    requests = Requests(locks)
+    await requests.start(["a"])
+    session.alone = False
+    await locks.make_company()
+    await requests.start(["b"])
+    await locks.make_company()
+    await requests.end()
+    assert session.statements == [("lock", ["a"]), ("lock", ["b"]), ("unlock", ["a", "b"])]
 
 
 async def test_when_company_comes_what_is_under_way_is_locked_and_given_back_after_it():

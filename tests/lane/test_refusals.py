@@ -116,6 +116,10 @@ def test_so_does_a_single_one_several_times_where_there_is_no_other(refusals, up
     assert everybody(refusals, upserts, [1] * FAILURES) == [False] * (FAILURES - 1) + [True]
 
 
+def test_and_so_does_one_of_two_that_is_refused_as_often(refusals, upserts):
+    assert everybody(refusals, upserts, [1, 2, *[1] * (FAILURES - 1)]) == [False] * FAILURES + [True]
+
+
 def test_requests_in_flight_together_are_one_piece_of_evidence(refusals, upserts):
     # Each began before the answer to the first one, or at that very moment.
     doubts = [refusals.add(contact(number), upserts, began=number / 10, now=1 + number) for number in range(11)]
@@ -146,6 +150,8 @@ def test_each_kind_of_request_is_counted_for_itself(refusals, upserts):
     refused_in_turn(refusals, upserts, range(5))
     [other] = refused_in_turn(refusals, Operation(), [1], start=20)
     assert (other.rounds, other.since) == (1, 21)
+    [next_one] = refused_in_turn(refusals, upserts, [6], start=30)
+    assert next_one.rounds == 6
 
 
 def test_until_different_contacts_were_refused_the_reason_says_how_many(refusals, upserts):
