@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from crm_sync.core.clearing import Ending, Sent
 from crm_sync.core.outcome import Contact, Finish, Kind, Outcome, Receipt, Unsent, Verdict
 from crm_sync.core.retry import JITTER, LONGEST_DELAY_S, LONGEST_REMOTE_ID, RetryPolicy, deferred, set_aside
 
@@ -80,6 +81,12 @@ def test_without_a_verdict_it_is_due_at_once_and_history_is_told_only_if_it_was_
     sent, answered = deferred(TRACED, sent=True), deferred(TRACED, receipt=RECEIPT)
     assert (told(sent), sent.sent, sent.receipt) == (TOLD, True, None)
     assert (told(answered), answered.sent, answered.receipt) == (TOLD, False, RECEIPT)
+
+
+def test_answered_without_being_stored_what_was_to_be_written_is_not_there():
+    writes = TRACED._replace(sent=Sent(0b001, 0b011, {"FIRSTNAME": 1, "CITY": 2}, ()))
+    assert deferred(writes, receipt=RECEIPT).sent_fields == Ending(0b010, 0)
+    assert deferred(writes, receipt=RECEIPT, sent=True).sent_fields == Ending(0, 0b011)
 
 
 def test_set_aside_it_is_done_or_due_later_and_says_why_without_its_address():

@@ -405,6 +405,17 @@ async def test_an_answer_in_between_begins_the_count_again():
 
 
 @scripted
+async def test_each_opening_takes_as_many_failures_again():
+    lane = Lane(lambda _: AWAY)
+    openings = []
+    for number in range(2 * FAILURES):
+        await lane.deliver([contact(number)])
+        openings.append(len(lane.breaker.openings))
+        lane.breaker.shut = False  # it was probed
+    assert openings == [0] * (FAILURES - 1) + [1] * FAILURES + [2]
+
+
+@scripted
 async def test_who_makes_the_crm_fail_is_found_by_halves_if_others_were_answered_since():
     lane = Lane(minding({3}, AWAY))
     assert await lane.deliver(contacts(16)) == contacts(16)
