@@ -1,7 +1,7 @@
 """Which tests are for `make test`, and which take too long for it."""
 
-from collections.abc import Callable, Iterable
-from itertools import combinations, cycle, product
+from collections.abc import Iterable
+from itertools import cycle
 from typing import Any
 
 import pytest
@@ -26,18 +26,3 @@ def one_case_quick(cases: Iterable[tuple[Any, ...]]) -> list[Any]:
 def in_turn(cases: Iterable[Any], others: Iterable[Any]) -> list[tuple[Any, Any]]:
     """Each case with one of the others. For what a quick test tries in every combination."""
     return list(zip(cases, cycle(others), strict=False))
-
-
-def pairwise(*parameters: Iterable[Any], possible: Callable[..., bool] = lambda *_: True) -> list[tuple[Any, ...]]:
-    """A few of all combinations: every two values of different parameters are together in one of them, if that is possible."""
-    cases = [case for case in product(*parameters) if possible(*case)]
-    missing = {pair for case in cases for pair in _pairs(case)}
-    chosen = []
-    while missing:
-        chosen.append(max(cases, key=lambda case: len(_pairs(case) & missing)))
-        missing -= _pairs(chosen[-1])
-    return chosen
-
-
-def _pairs(case: tuple[Any, ...]) -> set[tuple[tuple[int, Any], ...]]:
-    return set(combinations(enumerate(case), 2))
