@@ -536,8 +536,13 @@ async def test_a_user_who_may_edit_no_contact_is_a_refusal_of_everybody_with_one
     crm.account.denied_ids = {there(crm, "a@example.com"), there(crm, "b@example.com")}
     first, second, new = await mautic.deliver([contact(f"{name}@example.com") for name in "abc"])
     assert first is second is new
-    assert (type(first), first.code) == (RefusedError, "REFUSED")
+    assert (type(first), first.code) == (StatusRefusedError, "REFUSED")
     assert "may not edit contacts (403" in first.reason
+    assert "may edit other contacts, but not this one (403" in first.blamed
+    assert first.operation.served_at == -math.inf, "that one is denied says nothing about others"
+    assert there(crm, "d@example.com") == 3
+    assert await deliver(mautic, "d@example.com") == Outcome.delivered("3")
+    assert first.operation.served_at > 0
 
 
 async def test_a_contact_that_is_somebody_elses_is_rejected_where_the_user_may_edit_others(crm, mautic):

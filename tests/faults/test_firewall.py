@@ -205,6 +205,39 @@ async def test_single_flips_beside_one_that_is_minded_are_sent_once_and_open_no_
     assert not [entry for entry in log if entry["event"] in {events.BREAKER_OPENED, events.REQUESTS_REFUSED}]
 
 
+async def test_single_flips_beside_a_record_of_another_owner_at_mautic_open_no_breaker(app, url, monkeypatch):
+    """Mautic denies the item, and an answer with a single item does not tell whether it denies all."""
+    async with sandboxes("mautic") as there:
+        account = there["mautic"].account
+        people = [account.create({"email": f"{number}.person@example.com"}).id for number in range(1, 30)]
+        account.denied_ids = {people[0]}
+        async with delivering_to(url, monkeypatch, there, "mautic", waits=PATIENT) as (client, log):
+            await app.execute(PEOPLE.format(crm="mautic"), 1)
+            await client.called(1)
+            for number in range(2, len(people) + 1):
+                await flip(app, "mautic", f"{number}.person@example.com")
+                other = "bool_or(mautic_sync_status = 'Complete' AND email = $1) FROM contacts"
+                await until(app, other, f"{number}.person@example.com")
+                if await app.fetchval("SELECT bool_or(mautic_sync_status = 'Error') FROM contacts"):
+                    break
+        reason = await app.fetchval("SELECT mautic_processing_error FROM contacts WHERE mautic_sync_status = 'Error'")
+    assert reason.startswith("REJECTED: the user of the API may edit other contacts, but not this one (403 in an answer of 200)")
+    assert not [entry for entry in log if entry["event"] in {events.BREAKER_OPENED, events.REQUESTS_REFUSED}]
+
+
+async def test_a_user_of_mautic_who_may_edit_nobody_marks_nobody(app, url, monkeypatch):
+    async with sandboxes("mautic") as there:
+        account = there["mautic"].account
+        account.denied_ids = {account.create({"email": f"{number}.person@example.com"}).id for number in range(1, 41)}
+        await app.execute(PEOPLE.format(crm="mautic"), 40)
+        async with delivering_to(url, monkeypatch, there, "mautic", waits=QUICK) as (client, log):
+            await said(log, events.BREAKER_OPENED, "the user of the API may not edit contacts")
+            await client.called(len(client.requests) + 3)
+            await assert_unharmed(app, "mautic")
+            account.denied_ids.clear()
+            await until(app, complete("mautic"))
+
+
 async def flip(app, crm: str, email: str) -> None:
     await app.execute(f"INSERT INTO contacts (email, first_name, {crm}_sync_status) VALUES ($1, 'Ada', 'Queued')", email)
 
@@ -255,7 +288,7 @@ async def test_a_page_that_everybody_gets_marks_nobody_and_the_lane_names_the_se
     opened = [entry for entry in log if entry["event"] == events.BREAKER_OPENED]
     assert str(status) in opened[0]["reason"]
     assert ("proxy" in opened[0]["reason"] and "credentials" in opened[0]["reason"]) or status != 407
-    assert "firewall may object" not in opened[0]["reason"]
+    assert "alone" not in opened[0]["reason"]
 
 
 @slow

@@ -130,16 +130,21 @@ class RefusedError(LaneError):
 
 
 class StatusRefusedError(RefusedError):
-    """Refused by status, without the CRM's own error format: a page from a firewall, a proxy or something else.
+    """Refused by status, without the CRM's own error format: a page from a firewall, a proxy or something else. Or in the CRM's
+    words, where they do not say whether everybody is refused.
 
     That can concern every contact, or the content of one. The lane finds out from the answers to others, so code and reason are
-    those for all contacts. said: the answer, for the contact to blame. operation: the kind of request; None if the client does
-    not know: then all deliveries count as one kind.
+    those for all contacts. said: the answer, for the contact to blame; blamed: the whole reason for that one, by default that
+    something in front of the CRM refuses it. operation: the kind of request; None if the client does not know: then all
+    deliveries count as one kind.
     """
 
-    def __init__(self, code: str, reason: str, *, said: str = "", operation: Operation | None = None) -> None:
+    def __init__(
+        self, code: str, reason: str, *, said: str = "", blamed: str | None = None, operation: Operation | None = None
+    ) -> None:
         super().__init__(code, reason)
         self.said = said or reason
+        self.blamed = blamed
         self.operation = operation
 
 

@@ -49,8 +49,8 @@ class Doubt:
         if self.is_certain:
             return ""
         if len(self.contacts) == 1:
-            return ". Seen with one contact only, with no other to compare: a firewall may object to what is in it"
-        return f". Seen with {len(self.contacts)} contacts only: a firewall may object to what is in them"
+            return ". Seen with one contact only, with no other to compare: perhaps it alone is refused"
+        return f". Seen with {len(self.contacts)} contacts only: perhaps they alone are refused"
 
 
 class Refusals:

@@ -156,10 +156,8 @@ def _is_refused(entry: Entry) -> bool:
 
 def _to_blame(error: StatusRefusedError) -> Outcome:
     """Only this contact is refused, while others are served."""
-    return Outcome.rejected(
-        Code.REJECTED,
-        f"a firewall or something else in front of the CRM refuses this contact, while others are served ({error.said})",
-    )
+    blamed = f"a firewall or something else in front of the CRM refuses this contact, while others are served ({error.said})"
+    return Outcome.rejected(Code.REJECTED, error.blamed or blamed)
 
 
 def _not_yet(error: StatusRefusedError, contact: Contact, delay_s: float) -> Unsent:

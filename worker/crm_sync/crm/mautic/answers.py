@@ -29,7 +29,7 @@ from crm_sync.crm.answer import (
 from crm_sync.crm.emptied import still_there
 from crm_sync.crm.mautic.matching import New, parts, record_id
 from crm_sync.crm.mautic.storage import dropped, not_blanked, not_stored
-from crm_sync.errors import OutageError, RefusedError, ThrottledError
+from crm_sync.errors import OutageError, RefusedError, StatusRefusedError, ThrottledError
 
 CHECK = "check MAUTIC_BASE_URL, the address of Mautic without /api"
 _KEYS = "check MAUTIC_USERNAME and MAUTIC_PASSWORD, or MAUTIC_CLIENT_ID and MAUTIC_CLIENT_SECRET"
@@ -44,12 +44,18 @@ def written(answer: Answer, bodies: Sequence[Mapping[str, Any]], identities: Seq
     if not isinstance(codes, list | dict):
         said = page_words(plain(answer), bodies)
         raise OutageError(Code.BROKEN_ANSWER, f"Mautic answered {answer.label} but nothing about the contacts: {said}")
-    answer.confirm()
     items = [_Item(answer, index) for index in range(len(bodies))]
-    # An item is denied if the user may edit no contact at all, or not this one because of its owner.
+    # An item is denied if the user may edit no contact at all, or not this one because of its owner. If this answer does not
+    # tell, those to others do.
+    if any(item.code != 403 for item in items):
+        answer.confirm()
     may_edit = any(item.code == 200 for item in items)
-    denied = RefusedError(
-        Code.REFUSED, f"the user of the API may not edit contacts (403 in an answer of {answer.label}): see its role in Mautic"
+    said = f"403 in an answer of {answer.label}"
+    denied = StatusRefusedError(
+        Code.REFUSED,
+        f"the user of the API may not edit contacts ({said}): see its role in Mautic",
+        blamed=f"the user of the API may edit other contacts, but not this one ({said}): see its owner, and the role, in Mautic",
+        operation=answer.operation,
     )
     return [
         denied if item.code == 403 and not may_edit else item.outcome(identity, body)
@@ -77,7 +83,10 @@ class _Item:
         if code == 404 and "id" in body:
             return New()
         if code == 403:
-            return Outcome.rejected(Code.REJECTED, f"the user of the API may edit other contacts, but not this one ({said})")
+            words = (
+                f"the user of the API may edit other contacts, but not this one ({said}): see its owner, and the role, in Mautic"
+            )
+            return Outcome.rejected(Code.REJECTED, words)
         if code == 422:
             fields = self._error.get("details")
             names = ", ".join(map(str, fields)) if isinstance(fields, dict) and fields else "identifier"
