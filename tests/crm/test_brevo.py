@@ -348,6 +348,24 @@ async def test_what_is_no_phone_number_is_left_out(crm, brevo, remote_id):
     assert crm.contacts[1].attributes == {"FIRSTNAME": "Ada", "SMS": PHONE.lstrip("+")}
 
 
+@pytest.mark.parametrize(
+    ("number", "stored"),
+    [
+        ("+33 6 39 98 00 01", "33639980001"),
+        ("0033 639-980-001", "33639980001"),
+        ("+44 (0)7771 234567", "447771234567"),
+        ("+1 (206) 123-4567", "12061234567"),
+        ("06 39 98 00 01", None),  # of which country?
+        ("639 98 00 01", None),
+        ("+33 6 39 NO", None),
+    ],
+)
+async def test_signs_in_a_number_with_its_country_code_are_left_out(crm, brevo, number, stored):
+    outcome = await deliver(brevo, SMS=number, whatsapp=number)
+    assert crm.contacts[1].attributes == ({} if stored is None else {"SMS": stored, "WHATSAPP": stored})
+    assert (outcome.code is None) == (stored is not None)
+
+
 async def test_a_contact_refused_without_its_number_too_is_rejected_for_that_reason(prepared, alone):
     prepared.answer(NEW, 400, {"code": "duplicate_parameter", "message": "x", "metadata": {"duplicate_identifiers": ["SMS"]}})
     prepared.answer(NEW, 400, {"code": "invalid_parameter", "message": "Invalid something"})

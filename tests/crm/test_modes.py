@@ -17,6 +17,7 @@ from crm_sync.sandbox.brevo.sandbox import BrevoSandbox
 from crm_sync.sandbox.credentials import MAUTIC_PASSWORD, MAUTIC_USERNAME
 from crm_sync.sandbox.hubspot.sandbox import HubSpotSandbox
 from crm_sync.sandbox.mautic.sandbox import MauticSandbox
+from crm_sync.sandbox.server import Answer, Fault
 
 KEY, TOKEN = "xkeysib-0123456789abcdef", "pat-eu1-0123456789abcdef"
 ANA, BEN, CLEO = "ana@example.com", "ben@example.com", "cleo@example.com"
@@ -201,6 +202,21 @@ async def test_at_brevo_a_phone_number_that_another_has_is_left_out_in_each_mode
             [entry] = await client(mode).deliver([one])
         assert entry.code == Code.FIELD_NOT_SENT
         assert len(sandbox.contacts) == 2
+
+
+@pytest.mark.parametrize("code", ["duplicate_parameter", "invalid_parameter"])
+async def test_at_brevo_create_understands_that_somebody_is_there_who_is_not_named(code):
+    """`Contact already exist` came without saying by which identifier."""
+    answer = Answer(400, {"code": code, "message": "Contact already exist"})
+    async with opened("brevo") as (sandbox, client):
+        [made] = await delivered(client(Mode.UPSERT), "brevo", (ANA, "Ana"))
+        for email, expected in ((ANA, (*ALREADY_THERE, made.remote_id)), (BEN, None)):
+            sandbox.next_faults.append(Fault(lambda call: call.method == "POST", answer=answer))
+            [entry] = await delivered(client(Mode.CREATE), "brevo", (email, "Eva"))
+            if expected:
+                assert (entry.verdict, entry.code, entry.remote_id) == expected
+            else:
+                assert entry.verdict == Verdict.REJECTED, "it may be somebody else, with the same number"
 
 
 async def test_at_brevo_one_that_is_deleted_after_the_look_is_not_made_by_an_update():

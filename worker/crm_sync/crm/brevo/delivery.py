@@ -10,7 +10,14 @@ from crm_sync.crm.answer import Answer
 from crm_sync.crm.brevo.draft import Draft, There, id_in, there_in
 from crm_sync.crm.brevo.identifiers import Identifier, Identifiers, is_id
 from crm_sync.crm.brevo.lists import JOINED, LEFT, Lists, named, without
-from crm_sync.crm.brevo.refusals import is_taken, refusal, refused_attributes, said, speaks_of_a_list
+from crm_sync.crm.brevo.refusals import (
+    is_taken,
+    is_taken_by_nobody_knows_what,
+    refusal,
+    refused_attributes,
+    said,
+    speaks_of_a_list,
+)
 from crm_sync.crm.brevo.requests import Requests
 from crm_sync.crm.emptied import still_there
 from crm_sync.errors import LaneError
@@ -99,14 +106,16 @@ class Delivery:
 
     async def _holder(self, draft: Draft, own: Identifier, answer: Answer) -> There | Outcome:
         """The contact that has the identifier of a new one: somebody else created it since the lookup, or none was made."""
-        if self._mode is Mode.CREATE:
-            there = await self._find(own)
-            holder = there and _unless_others(draft, there, own.kind)
-            return holder if isinstance(holder, Outcome) else already_there("Brevo", draft.contact, there and there.id)
-        there = there_in(await self._requests.look(own.value, own.kind))
-        if there is None:
-            return Outcome.failed(Code.TOO_EARLY, f"Brevo has this {own.words}, but does not find it yet ({answer.label})")
-        return _unless_others(draft, there, own.kind)
+        creates, is_named = self._mode is Mode.CREATE, not is_taken_by_nobody_knows_what(answer)
+        there = await self._find(own) if creates and is_named else there_in(await self._requests.look(own.value, own.kind))
+        if there is not None:
+            holder = _unless_others(draft, there, own.kind)
+            return already_there("Brevo", draft.contact, there.id) if creates and isinstance(holder, There) else holder
+        if not is_named:
+            return refusal(answer)
+        if creates:
+            return already_there("Brevo", draft.contact, None)
+        return Outcome.failed(Code.TOO_EARLY, f"Brevo has this {own.words}, but does not find it yet ({answer.label})")
 
     def _body(self, draft: Draft, there: There | None, members: Mapping[str, Any]) -> dict[str, Any]:
         return draft.body(there, self._lists.joining(members), updates=self._mode is not Mode.CREATE)

@@ -10,8 +10,9 @@ from crm_sync.core.outcome import Contact, Outcome, is_empty
 from crm_sync.core.remote_schema import RemoteField
 from crm_sync.crm.answer import Answer
 from crm_sync.crm.brevo import likeness
-from crm_sync.crm.brevo.identifiers import EXT_ID, PHONE, PHONE_KIND, Identifiers, is_id, real_address
+from crm_sync.crm.brevo.identifiers import EXT_ID, PHONE, PHONE_KIND, Identifiers, is_id, real_address, without_signs
 from crm_sync.crm.brevo.lists import JOINED, LEFT
+from crm_sync.crm.brevo.refusals import SHARED
 from crm_sync.crm.brevo.schema import fitted, misfit
 from crm_sync.crm.values import BREVO
 
@@ -48,6 +49,7 @@ class Draft:
         self.contact = contact
         self.email = (contact.email or "").strip()
         self.fields, self.members = _sent(contact.filled)
+        self.fields |= {name: without_signs(value) for name, value in self.fields.items() if name in SHARED}
         self._known_by = identifiers
         self.identifiers = identifiers.of(self.email, self.fields)
         self.own = self.identifiers[-1] if self.identifiers else None

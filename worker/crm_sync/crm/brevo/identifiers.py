@@ -91,6 +91,16 @@ def digits(number: Any) -> str | None:
     return match and match[1]
 
 
+def without_signs(number: Any) -> Any:
+    """A phone number with + or 00 before its country code, without the signs between its digits, of which Brevo documents none.
+    Anything else as it is: it may be a number of one country only.
+    """
+    if not isinstance(number, str) or not number.startswith(("+", "00")):
+        return number
+    bare = _BETWEEN_DIGITS.sub("", number)
+    return bare if _NUMBER.fullmatch(bare) else number
+
+
 def is_id(value: str | None) -> bool:
     """Whether it can be Brevo's id of a contact."""
     return _ID.fullmatch(value or "") is not None
