@@ -100,12 +100,13 @@ async def test_one_of_whom_it_is_not_known_whether_it_has_joined_comes_again(crm
     assert crm.account.segments[WEEKLY] == {1}
 
 
-async def test_a_role_that_may_not_edit_segments_is_told(crm, mautic):
-    body = {"errors": [{"code": 403, "message": "You do not have access to the requested area/action.", "type": None}]}
-    crm.next_faults.append(Fault(lambda call: "/segments/" in call.path, answer=Answer(403, body, {})))
-    outcome = await deliver(mautic, segmentIds=[WEEKLY])
-    assert (outcome.verdict, outcome.code) == (Verdict.DELIVERED, "FIELD_NOT_SENT")
-    assert "check the role of the API user" in outcome.reason
+@pytest.mark.parametrize("name", ["segmentIds", "unlinkSegmentIds"])
+async def test_a_segment_that_is_not_published_or_that_the_role_may_not_see_is_told(crm, mautic, name):
+    crm.account.closed_segments = {WEEKLY}
+    outcome = await deliver(mautic, **{name: [WEEKLY]})
+    assert (outcome.verdict, outcome.code, outcome.left) == (Verdict.DELIVERED, "FIELD_NOT_SENT", {name})
+    assert f"segment {WEEKLY} (403: You do not have access" in outcome.reason
+    assert "publish it, or let the role of the API user" in outcome.reason
 
 
 # What a comparison reads.

@@ -329,6 +329,14 @@ async def test_a_newer_mautic_refuses_it_and_names_each_identifier(with_app_id, 
     assert (await client.batch_edit({"id": 3, "app_id": "7", "email": BEN["email"]})).body["statusCodes"] == [200]
 
 
+async def test_a_channel_that_the_person_has_closed_stays_so_until_it_is_opened(mautic, client):
+    await client.new(**ANA, doNotContact=[{"channel": "email", "reason": 1}])
+    await client.batch_edit({"id": 1, "doNotContact": [{"channel": "email"}, {"channel": "sms"}]})
+    assert mautic.contacts[1].closed == {"email": 1, "sms": 3}
+    await client.batch_edit({"id": 1, "doNotContact": [{"channel": "email", "reason": 0}]})
+    assert mautic.contacts[1].closed == {"sms": 3}
+
+
 # An address that another has.
 
 

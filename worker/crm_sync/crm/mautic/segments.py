@@ -106,7 +106,8 @@ def _refused(answer: Answer, segment: int) -> str | None:
         return None
     if answer.status == 404:
         return f"Mautic has no segment {segment}: create it in Mautic, or correct the row"
-    return f"Mautic refused segment {segment} ({answer.label}: {quoted(plain(answer))}): check the role of the API user"
+    check = "publish it, or let the role of the API user edit the contact and see the segment"
+    return f"Mautic refused segment {segment} ({answer.label}: {quoted(plain(answer))}): {check}"
 
 
 def _is_done(said: Any) -> bool:

@@ -16,7 +16,7 @@ from crm_sync.sandbox.mautic.values import collated, is_zero, problem_with, stor
 
 NOT_FOUND = "Item was not found."
 DENIED = "You do not have access to the requested area/action."
-CONTACTABLE, MANUAL = 0, 3  # reasons of doNotContact [DoNotContact]; the latter if none is given
+CONTACTABLE, UNSUBSCRIBED, MANUAL = 0, 1, 3  # reasons of doNotContact [DoNotContact]; the last if none is given
 # Alias and type of the fields of every installation, all in the group "core" here.
 CORE_FIELDS = {
     **dict.fromkeys(("title", "firstname", "lastname", "company", "position"), "text"),
@@ -56,7 +56,8 @@ class ItemError(Exception):
 
 class MauticAccount:
     """fields: alias and type; more can be added. options: for fields that have some. unpublished: fields that are shown but
-    cannot be written. denied_ids: records that the API's user may not edit.
+    cannot be written. denied_ids: records that the API's user may not edit. closed_segments: those that are not published, or
+    that its role may not see.
 
     identifiers: the fields that Mautic matches by. matches_all: only a record with all identifiers of an item is matched, instead
     of one with any of them, which is the default [contact_unique_identifiers_operator].
@@ -74,6 +75,7 @@ class MauticAccount:
         self.contacts: dict[int, Contact] = {}
         self.denied_ids: set[int] = set()
         self.segments: dict[int, set[int]] = {}
+        self.closed_segments: set[int] = set()
         self.version = "5.1.1"
         self.hidden = range(0)
         self.last_id = 0
@@ -225,10 +227,11 @@ class MauticAccount:
             contact.tags.discard(tag[1:]) if tag.startswith("-") else contact.tags.add(tag)
         for one in item.get("doNotContact") or []:
             reason = int(one.get("reason", MANUAL))
+            channel = one.get("channel", "email")
             if reason == CONTACTABLE:
-                contact.closed.pop(one.get("channel", "email"), None)
-            else:
-                contact.closed[one.get("channel", "email")] = reason
+                contact.closed.pop(channel, None)
+            elif contact.closed.get(channel) != UNSUBSCRIBED:  # what the person has said stays [DoNotContact, addDncForContact]
+                contact.closed[channel] = reason
 
     def _set(self, contact: Contact, values: Mapping[str, Any]) -> None:
         self._by_address[_address(contact)].discard(contact.id)

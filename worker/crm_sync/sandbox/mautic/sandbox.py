@@ -176,6 +176,8 @@ class MauticSandbox(Sandbox):
         members = self.account.segments.get(number)
         if members is None:
             raise ItemError(404, NOT_FOUND)
+        if number in self.account.closed_segments:  # [ListModel, getUserLists]
+            raise ItemError(403, DENIED)
         if contact is not None:
             if self.account.with_id(contact) is None:
                 raise ItemError(404, NOT_FOUND)
