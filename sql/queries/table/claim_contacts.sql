@@ -91,8 +91,9 @@ claimed AS (
         :due_at,
         :attempts,
         :remote_id::text AS remote_id,
-        -- NULL after a flip that no trigger saw. Who may write any column can write a time that drivers cannot read.
-        CASE WHEN :flipped_at BETWEEN '1970-01-01' AND '9000-01-01' THEN :flipped_at ELSE :due_at END AS flipped_at,
+        -- NULL if it was flipped when it became due, as most are: the driver needs longer for a time than for all the texts. Also NULL
+        -- after a flip that no trigger saw. Who may write any column can write a time that drivers cannot read.
+        CASE WHEN :flipped_at BETWEEN '1970-01-01' AND '9000-01-01' THEN NULLIF(:flipped_at, :due_at) END AS flipped_at,
         -- FALSE if a trigger of the table has taken the claim back, or part of it.
         coalesce(:claimed_by = $2::bigint AND :sync_status = 'Processing', FALSE) AS is_held,
         :mapped,

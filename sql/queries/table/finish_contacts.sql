@@ -22,19 +22,23 @@
 -- $8   integer[]  the HTTP status of the answer, or NULL
 -- $9   text[]     the CRM's id of that request, or NULL
 -- $10  text[]     the trace id of its flip, or NULL
--- $11  bigint[]   which of its fields are no longer in the CRM, a bit for each; below zero if the row gets another record with this;
+-- $11  bigint     the fencing token of all for which $2 has none: often one value is that of all, and the array is empty
+-- $12  text       likewise, for $3
+-- $13  integer    likewise, for $7
+-- $14  integer    likewise, for $8
+-- $15  bigint[]   which of its fields are no longer in the CRM, a bit for each; below zero if the row gets another record with this;
 --                 only if fields are emptied (:clears)
--- $12  bigint[]   those of them that this delivery has emptied; with $11
+-- $16  bigint[]   those of them that this delivery has emptied; with $15
 WITH outcome AS (
     SELECT
         id,
-        claimed_by,
-        kind,
+        coalesce(claimed_by, $11::bigint) AS claimed_by,
+        coalesce(kind, $12::text) AS kind,
         error,
         remote_id,
         delay_s,
-        took_ms,
-        status,
+        coalesce(took_ms, $13::integer) AS took_ms,
+        coalesce(status, $14::integer) AS status,
         request_id,
         trace
 \if :clears
@@ -54,8 +58,8 @@ WITH outcome AS (
             $9::text[],
             $10::text[]
 \if :clears
-            , $11::bigint[]
-            , $12::bigint[]
+            , $15::bigint[]
+            , $16::bigint[]
 \endif
         ) AS o (
             id, claimed_by, kind, error, remote_id, delay_s, took_ms, status, request_id, trace

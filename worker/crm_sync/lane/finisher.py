@@ -9,6 +9,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
 
 import structlog
 
@@ -28,6 +29,8 @@ from crm_sync.table.overwritten import Overwritten
 
 LARGEST_BATCH = 500
 ENOUGH = 100  # outcomes that justify a statement at once
+
+_kind_of = attrgetter("kind")
 
 log = structlog.get_logger()
 
@@ -187,7 +190,7 @@ class Finisher:
     def _tell(self, finished: Sequence[Finish], lost: int, started: float) -> None:
         if finished:
             duration_ms = round((time.perf_counter() - started) * 1000, 1)
-            counts = Counter(finish.kind.value for finish in finished)
+            counts = {kind.value: count for kind, count in Counter(map(_kind_of, finished)).items()}
             self._log.info(events.CONTACTS_FINISHED, **counts, write_ms=duration_ms)
         if lost:
             # Deleted meanwhile, or taken over by another worker after we had lost our session.
