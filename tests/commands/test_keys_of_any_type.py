@@ -16,7 +16,7 @@ KEYS = {
     "interval": ("P178000000Y", "P1Y2M", "PT1S"),
     "numeric": ("NaN", "1.50", "10000000000"),
     "bytea": ("\\x00", "\\x5c000a27", "\\xff"),
-    "daterange": ("(,0044-03-15 BC)", "[2026-01-02,infinity)", "empty"),
+    "daterange": ('(,"0044-03-15 BC")', "[2026-01-02,infinity)", "empty"),
 }
 FAIL = (
     "UPDATE contacts SET brevo_sync_status = 'Error', brevo_processing_status = 'Error', brevo_processing_error = 'REJECTED: no'"
