@@ -154,3 +154,16 @@ async def test_a_key_is_as_the_database_writes_it(owner, empty_url, kind, text):
         assert (await visit.call("GET", f"/contacts/{quote(text, safe='')}"))[0] == 200
         _, _, said = await visit.call("GET", "/find?q=ada@example.com")
         assert said["keys"] == [text]
+
+
+async def test_pages_of_failures_go_on_after_a_key_that_a_driver_has_no_object_for(owner, empty_url):
+    async with keyed(owner, empty_url, key="date") as visit:
+        for key in ("0044-03-15 BC", "2026-01-02"):
+            await owner.execute(
+                f"INSERT INTO contacts (id, email, brevo_sync_status, brevo_processing_error) "
+                f"VALUES ('{key}', 'ada@example.com', 'Error', 'REJECTED: no')"
+            )
+        _, _, first = await visit.call("GET", "/contacts?crm=brevo&code=REJECTED&limit=1")
+        assert [one["key"] for one in first["contacts"]] == ["0044-03-15 BC"]
+        _, _, second = await visit.call("GET", f"/contacts?crm=brevo&code=REJECTED&limit=1&after={quote(first['next'], safe='')}")
+        assert [one["key"] for one in second["contacts"]] == ["2026-01-02"]

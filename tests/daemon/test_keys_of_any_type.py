@@ -3,10 +3,12 @@ takes for another, or finds unequal to itself.
 """
 
 import asyncio
+import re
 
 import pytest
 
 from crm_sync.core.waits import Waits
+from crm_sync.postgres.statements import files
 from tests.harness import ALL_COMPLETE, ScriptedCrm, running, until
 from tests.roles import adopt, let_in
 from tests.tiers import one_case_quick
@@ -71,3 +73,8 @@ async def test_each_is_delivered_once_at_the_first_attempt(owner, empty_url, kin
     assert sorted(one.email for request in crm.requests for one in request) == [f"{n}@example.com" for n in range(len(keys))]
     assert await owner.fetchval("SELECT array_agg(DISTINCT brevo_attempts) FROM contacts") == [1]
     assert await owner.fetchval(f"SELECT bool_and(substr(brevo_contact_id, 5)::{kind} = id) FROM contacts")
+
+
+def test_no_statement_takes_a_key_as_an_object_of_the_driver():
+    """Their parameters are :sent_key and :sent_keys, and what they return has :as_read."""
+    assert [name for name, file in files().items() if re.search(r"\$\d+:::id_type", file.read_text())] == []

@@ -56,7 +56,7 @@ found AS (
         f.flipped_at
     FROM failed AS f
     WHERE
-        ($1:::id_type IS NULL OR f.id :is_after $1:::id_type)
+        ($1:::sent_key IS NULL OR f.id :is_after $1:::sent_key)
         AND ($3::text[] IS NULL OR f.sync_status = ANY ($3::text[]))
         AND (
             $4::float8 IS NULL
@@ -71,7 +71,7 @@ found AS (
 
 SELECT
     (SELECT count(*) FROM failed) AS looked,
-    f.id,
+    f.id:as_read AS id,
     f.id::text AS key,
     f.email,
     f.sync_status,
