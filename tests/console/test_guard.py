@@ -6,7 +6,9 @@ import pytest
 
 from crm_sync.api.references import References
 from crm_sync.console.door import _inner
+from crm_sync.console.guard import COOKIE
 from crm_sync.console.templating import Pages
+from crm_sync.console.tokens import SESSION_S, Tokens, of_setting
 from crm_sync.errors import ConfigurationError
 from tests.console.running import OURS, TOKEN, port_of, visiting
 from tests.steps import insert, read
@@ -52,6 +54,34 @@ async def test_a_cookie_that_is_not_ours_opens_nothing(visit, cookie):
 async def test_signing_out_ends_it(signed_in):
     assert (await signed_in.post("logout"))[0] == 303
     assert (await signed_in.get(""))[0] == 303
+
+
+async def session_of(visit) -> dict[str, str]:
+    """A new one, as anyone who copies the cookie has it."""
+    async with visit.http.post(visit.where + "login", data={"token": TOKEN}, headers=OURS, allow_redirects=False) as response:
+        return {"Cookie": f"{COOKIE}={response.cookies[COOKIE].value}"}
+
+
+async def test_who_signs_out_ends_the_session_also_for_a_copy_of_its_cookie_and_no_other_session(visit):
+    first, second = await session_of(visit), await session_of(visit)
+    visit.http.cookie_jar.clear()
+    assert [(await visit.get("", headers=one))[0] for one in (first, second)] == [200, 200]
+    assert (await visit.post("logout", headers={**OURS, **first}))[0] == 303
+    assert [(await visit.get("", headers=one))[0] for one in (first, second)] == [303, 200]
+    assert (await visit.post("crms/brevo", {"act": "pause", "reason": "x"}, headers={**OURS, **first}))[0] == 401
+
+
+def test_a_session_that_was_ended_is_remembered_no_longer_than_it_would_have_lasted():
+    tokens = Tokens([of_setting(TOKEN)])
+    visitor = tokens.visitor(TOKEN)
+    cookies = [tokens.cookie(visitor, now) for now in (0.0, 1.0)]
+    for cookie in cookies:
+        tokens.end(cookie, 2.0)
+        assert tokens.of_cookie(cookie, 2.0) is None
+    tokens.end("not.ours.0.0", 2.0)
+    assert len(tokens._ended) == 2
+    tokens.end(cookies[0], SESSION_S + 0.5)
+    assert [*tokens._ended] == [cookies[1]]
 
 
 @pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "[::2]", "a b"])

@@ -47,7 +47,9 @@ class Door:
         cookies.give(request, response, COOKIE, cookie, base=self._guard.base, seconds=SESSION_S)
         raise response
 
-    async def _sign_out(self, _request: web.Request) -> web.StreamResponse:
+    async def _sign_out(self, request: web.Request) -> web.StreamResponse:
+        if (cookie := request.cookies.get(COOKIE)) is not None:
+            self._guard.tokens.end(cookie, time.time())
         response = web.HTTPSeeOther(self._drawing.url("/login"))
         cookies.take(response, COOKIE, base=self._guard.base)
         raise response

@@ -46,11 +46,14 @@ class Token:
 
 
 class Tokens:
-    """All tokens that are accepted. Cookies are valid while the process runs and their token is one of these."""
+    """All tokens that are accepted. A cookie is valid for SESSION_S, until its user signs out, and only in this process: no other
+    has its key, so none has to know who has signed out.
+    """
 
     def __init__(self, tokens: Sequence[Token]) -> None:
         self._tokens = {token.visitor.name: token for token in tokens}
         self._key = secrets.token_bytes(32)
+        self._ended: dict[str, int] = {}  # cookies of users who have signed out, and until when they would be valid
 
     def __bool__(self) -> bool:
         return bool(self._tokens)
@@ -70,19 +73,28 @@ class Tokens:
 
     def cookie(self, visitor: Visitor, now: float) -> str:
         """For a browser whose user has signed in. It reveals neither the token nor what it allows."""
-        until = f"{visitor.name}.{int(now) + SESSION_S}"
-        return f"{until}.{self._signature(until)}"
+        session = f"{visitor.name}.{int(now) + SESSION_S}.{secrets.token_hex(8)}"
+        return f"{session}.{self._signature(session)}"
 
     def of_cookie(self, cookie: str, now: float) -> Visitor | None:
-        """None if it is not ours, or expired."""
-        until, _, signature = cookie.rpartition(".")
-        name, _, end = until.rpartition(".")
-        if (
-            not hmac.compare_digest(self._signature(until).encode(), signature.encode(errors="replace"))
-            or name not in self._tokens
-        ):
+        """None if it is not ours, expired, or of a user who has signed out."""
+        if (until := self._until(cookie)) is None or now >= until or cookie in self._ended:
             return None
-        return self._tokens[name].visitor if now < int(end) else None
+        return self._tokens[cookie.partition(".")[0]].visitor
+
+    def end(self, cookie: str, now: float) -> None:
+        """Its user has signed out: anyone who has a copy of it is out too."""
+        self._ended = {ended: until for ended, until in self._ended.items() if now < until}
+        if (until := self._until(cookie)) is not None and now < until:
+            self._ended[cookie] = until
+
+    def _until(self, cookie: str) -> int | None:
+        """None if it is not ours."""
+        session, _, signature = cookie.rpartition(".")
+        if not hmac.compare_digest(self._signature(session).encode(), signature.encode(errors="replace")):
+            return None
+        name, end, _ = session.split(".")
+        return int(end) if name in self._tokens else None
 
     def _signature(self, text: str) -> str:
         return hmac.new(self._key, text.encode(errors="replace"), hashlib.sha256).hexdigest()
