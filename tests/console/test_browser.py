@@ -252,6 +252,13 @@ async def test_no_page_is_wider_than_its_window_nor_than_a_telephone(browser, si
                 await picture(page, f"{name}-narrow")
 
 
+async def test_a_page_in_trouble_is_no_wider_than_a_telephone_whatever_it_quotes(browser, signed_in):
+    async with page_of(browser, signed_in, viewport=NARROW) as page:
+        for path in (f"contacts/{'x' * 4_000}", f"crms/{'x' * 4_000}", f"find?q={'x' * 4_000}"):
+            await page.goto(signed_in.where + path)
+            assert await page.evaluate("document.scrollingElement.scrollWidth") <= NARROW["width"], path[:10]
+
+
 async def test_a_number_of_the_overview_is_in_one_line(browser, signed_in, filled):
     async with page_of(browser, signed_in) as page:
         for path in ("", "crms/brevo"):
