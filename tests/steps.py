@@ -31,9 +31,9 @@ class Worker:
         self.number = number
         self._token = number << 32
 
-    async def claim(self, limit: int = 100, *, probe: bool = False) -> list[Contact]:
+    async def claim(self, limit: int = 100, *, rung: bool = False, probe: bool = False) -> list[Contact]:
         self._token += 1
-        return (await self.contacts.claim(limit, self._token, probe=probe)).contacts
+        return (await self.contacts.claim(limit, self._token, rung=rung, probe=probe)).contacts
 
     async def finish(self, contact: Contact, kind: Kind, **details: Any) -> bool:
         return bool((await self.contacts.finish([Finish(contact.id, contact.token, kind, **details)])).written)

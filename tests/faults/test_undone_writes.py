@@ -53,6 +53,28 @@ async def test_a_contact_whose_claim_is_undone_is_not_sent_and_is_delivered_once
     assert crm.log.count("ada@example.com") == 1
 
 
+@pytest.mark.parametrize("body", ["RETURN NULL;", put_back("brevo_claimed_by")])
+async def test_a_contact_that_comes_alone_and_whose_claim_is_undone_is_told_too(app, url, crm, log, body):
+    await app.execute(guard(CLAIMED, body))
+    async with running(url, crm, waits=QUICK):
+        await insert(app, "Queued", "bob@example.com")
+        await until(app, OTHERS_COMPLETE, 1)
+        contact = await insert(app, "Queued")
+        await said(log, events.CONTACT_REFUSED, "guard")
+        assert await pair(app, contact) == ("Queued", "Queued")
+    assert "ada@example.com" not in crm.log
+
+
+async def test_after_a_ring_one_that_is_kept_is_found_by_the_next_claim(app, url):
+    contact = await insert(app, "Queued")
+    await app.execute(guard(CLAIMED))
+    async with open_worker(url, 1) as worker:
+        assert await worker.claim(rung=True) == []
+        assert (await worker.contacts.next_due()).in_s <= 0, "so the lane claims again"
+        assert await worker.claim() == []
+        assert [*worker.contacts.refused(9)] == [str(contact)]
+
+
 async def test_while_a_claim_is_kept_the_lane_sleeps(app, url):
     """Not 40 transactions a second."""
     contact = await insert(app, "Queued")

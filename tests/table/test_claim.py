@@ -13,22 +13,26 @@ from tests.steps import insert, open_worker, read
 
 MANY = "INSERT INTO contacts (email, brevo_sync_status) SELECT n || '@example.com', $1 FROM generate_series(1, $2) AS n"
 
+after_a_ring = pytest.mark.parametrize("rung", [False, True], ids=["awake", "rung"])  # then it is another statement
 
-async def test_a_claim_returns_what_is_to_be_sent(app, worker):
+
+@after_a_ring
+async def test_a_claim_returns_what_is_to_be_sent(app, worker, rung):
     contact = await insert(app, "Queued")
-    (claimed,) = await worker.claim()
+    (claimed,) = await worker.claim(rung=rung)
     assert (claimed.id, claimed.email, claimed.fields, claimed.attempts) == (contact, "ada@example.com", {"FIRSTNAME": "Ada"}, 1)
     row = await read(app, contact)
     assert (row["sync_status"], row["processing_status"], row["claimed_by"]) == ("Processing", "Processing", claimed.token)
 
 
-async def test_two_workers_never_have_one_contact(app, url):
+@after_a_ring
+async def test_two_workers_never_have_one_contact(app, url, rung):
     await app.execute(MANY, "Queued", 2000)
 
     async def work(number: int) -> list[object]:
         mine: list[object] = []
         async with open_worker(url, number) as worker:
-            while claimed := await worker.claim(7):
+            while claimed := await worker.claim(7, rung=rung):
                 mine += [contact.id for contact in claimed]
         return mine
 
@@ -37,81 +41,90 @@ async def test_two_workers_never_have_one_contact(app, url):
     assert len(everything) == len(set(everything)) == 2000
 
 
-async def test_contacts_are_served_in_the_order_of_their_flips(app, worker):
+@after_a_ring
+async def test_contacts_are_served_in_the_order_of_their_flips(app, worker, rung):
     ids = [await insert(app, "Queued", f"{number}@example.com") for number in range(10)]
     served = []
-    while claimed := await worker.claim(3):
+    while claimed := await worker.claim(3, rung=rung):
         served.append({contact.id for contact in claimed})
     assert served == [set(ids[0:3]), set(ids[3:6]), set(ids[6:9]), set(ids[9:])]
 
 
-async def test_a_locked_contact_is_stepped_over_and_claimed_when_released(app, worker):
+@after_a_ring
+async def test_a_locked_contact_is_stepped_over_and_claimed_when_released(app, worker, rung):
     held = await insert(app, "Queued")
     free = await insert(app, "Queued", "bob@example.com")
     async with app.transaction():
         await app.execute("SELECT 1 FROM contacts WHERE id = $1 FOR UPDATE", held)
-        assert [contact.id for contact in await worker.claim()] == [free]
-        assert await worker.claim() == []
+        assert [contact.id for contact in await worker.claim(rung=rung)] == [free]
+        assert await worker.claim(rung=rung) == []
         assert (await worker.contacts.next_due()).in_s <= 0, "what the application holds must not be forgotten"
-    assert [contact.id for contact in await worker.claim()] == [held]
+    assert [contact.id for contact in await worker.claim(rung=rung)] == [held]
 
 
-async def test_a_contact_that_an_open_insert_merely_references_is_claimed(app, worker, other_app):
+@after_a_ring
+async def test_a_contact_that_an_open_insert_merely_references_is_claimed(app, worker, other_app, rung):
     contact = await insert(app, "Queued")
     await app.execute("CREATE TABLE orders (contact_id uuid REFERENCES contacts (id))")
     async with other_app.transaction():
         await other_app.execute("INSERT INTO orders VALUES ($1)", contact)
-        assert [claimed.id for claimed in await worker.claim()] == [contact]
+        assert [claimed.id for claimed in await worker.claim(rung=rung)] == [contact]
 
 
-async def test_a_flip_committed_late_lies_behind_the_cursor_and_is_found(app, worker, other_app):
+@after_a_ring
+async def test_a_flip_committed_late_lies_behind_the_cursor_and_is_found(app, worker, other_app, rung):
     async with other_app.transaction():
         late = await insert(other_app, "Queued", "late@example.com")
         for number in range(6):
             await insert(app, "Queued", f"{number}@example.com")
-        assert len(await worker.claim(3)) == 3
-    claimed = [*await worker.claim(3), *await worker.claim(3)]
+        assert len(await worker.claim(3, rung=rung)) == 3
+    claimed = [*await worker.claim(3, rung=rung), *await worker.claim(3, rung=rung)]
     assert late in [contact.id for contact in claimed]
 
 
-async def test_a_contact_withdrawn_without_the_trigger_is_not_claimed(app, worker):
+@after_a_ring
+async def test_a_contact_withdrawn_without_the_trigger_is_not_claimed(app, worker, rung):
     await insert(app, "Queued")
     await app.execute("SET session_replication_role = replica; UPDATE contacts SET brevo_sync_status = 'Skipped'")
-    assert await worker.claim() == []
+    assert await worker.claim(rung=rung) == []
     assert (await worker.contacts.next_due()).in_s is None
 
 
+@after_a_ring
 @pytest.mark.parametrize("breaker", ["throttled", "open", "half-open"])
-async def test_while_the_breaker_is_not_closed_only_the_probe_claims(app, worker, breaker):
+async def test_while_the_breaker_is_not_closed_only_the_probe_claims(app, worker, breaker, rung):
     contact = await insert(app, "Queued")
     await app.execute("UPDATE crm_sync.lanes SET breaker = $1 WHERE crm = 'brevo'", breaker)
-    assert await worker.claim() == []
+    assert await worker.claim(rung=rung) == []
     assert (await worker.contacts.next_due()).in_s <= 0, "it is due all the same"
     assert [claimed.id for claimed in await worker.claim(1, probe=True)] == [contact]
 
 
-async def test_while_the_lane_is_paused_by_hand_not_even_the_probe_claims(app, worker):
+@after_a_ring
+async def test_while_the_lane_is_paused_by_hand_not_even_the_probe_claims(app, worker, rung):
     contact = await insert(app, "Queued")
     await app.execute("UPDATE crm_sync.lanes SET held_since = now() WHERE crm = 'brevo'")
-    assert await worker.claim() == []
+    assert await worker.claim(rung=rung) == []
     assert await worker.claim(1, probe=True) == []
     await app.execute("UPDATE crm_sync.lanes SET held_since = NULL")
-    assert [claimed.id for claimed in await worker.claim()] == [contact]
+    assert [claimed.id for claimed in await worker.claim(rung=rung)] == [contact]
 
 
-async def test_the_gate_of_another_crm_is_no_matter(app, worker):
+@after_a_ring
+async def test_the_gate_of_another_crm_is_no_matter(app, worker, rung):
     await insert(app, "Queued")
     await app.execute("UPDATE crm_sync.lanes SET breaker = 'open', held_since = now() WHERE crm <> 'brevo'")
-    assert len(await worker.claim()) == 1
+    assert len(await worker.claim(rung=rung)) == 1
 
 
-async def test_a_claim_that_arrives_when_its_worker_is_forgotten_takes_nothing(app, worker, other_worker):
+@after_a_ring
+async def test_a_claim_that_arrives_when_its_worker_is_forgotten_takes_nothing(app, worker, other_worker, rung):
     contact = await insert(app, "Queued")
     await worker.database.fetch(query("forget_workers"), [1])
-    assert await worker.claim() == []
+    assert await worker.claim(rung=rung) == []
     assert await worker.claim(1, probe=True) == []
     assert (await read(app, contact))["claimed_by"] is None
-    assert [claimed.id for claimed in await other_worker.claim()] == [contact]
+    assert [claimed.id for claimed in await other_worker.claim(rung=rung)] == [contact]
 
 
 async def explain(worker, statement: str, *arguments: object) -> str:
@@ -126,10 +139,14 @@ async def test_the_claim_uses_the_line_on_50000_rows_and_touches_no_index(app, w
     for analyzed in (False, True):
         if analyzed:
             await app.execute("ANALYZE")
-        plan = await explain(worker, contacts._claim, 100, 1 << 32, contacts._cursor, [], 0, None, False)
-        assert "brevo_line_due_at" in plan
-        assert "contacts_pkey" in plan
-        assert "Seq Scan" not in plan
+        claim = (100, 1 << 32, contacts._cursor, [], False)
+        for plan in (
+            await explain(worker, contacts._claim, *claim, 0, None),
+            await explain(worker, contacts._claim_single, *claim),
+        ):
+            assert "brevo_line_due_at" in plan
+            assert "contacts_pkey" in plan
+            assert "Seq Scan" not in plan
 
     counts = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'contacts'"
     await app.execute("SELECT pg_stat_force_next_flush()")

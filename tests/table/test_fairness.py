@@ -308,7 +308,7 @@ async def test_with_100000_waiting_a_claim_and_a_look_read_what_they_return_and_
     contacts = worker.contacts
 
     async def claim(share, fresh_from):
-        arguments = ("100", f"{1 << 32}", f"'{BEGINNING}'", "'{}'", share, fresh_from, "FALSE")
+        arguments = ("100", f"{1 << 32}", f"'{BEGINNING}'", "'{}'", "FALSE", share, fresh_from)
         return await explain(worker, contacts._claim, *arguments)
 
     without, with_fresh = await claim("0", "NULL"), await claim("25", end)

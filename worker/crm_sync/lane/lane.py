@@ -131,13 +131,13 @@ class Lane:
 
     async def run(self) -> None:
         """Claims until stopped. Raises DatabaseTroubleError, and may be run again after that; and ConfigurationError."""
+        rung = False
         try:
             while limit := await self._room():
                 probe = self._breaker.probing
-                claimed = await self._claim(limit)
+                claimed = await self._claim(limit, rung=rung)
                 await self._dispatch.go_first()
-                if not probe:
-                    await self._wake.rest(claimed, limit)
+                rung = not probe and await self._wake.rest(claimed, limit)
         except DatabaseTroubleError:
             self._progress.moved()
             raise
@@ -356,8 +356,8 @@ class Lane:
             return 0, 0.0
         return (1, 0.0) if await self._breaker.start_probe() else (0, self._breaker.wait_s)
 
-    async def _claim(self, limit: int) -> int:
-        """Claims contacts and starts their deliveries. Returns how many."""
+    async def _claim(self, limit: int, *, rung: bool) -> int:
+        """Claims contacts and starts their deliveries. Returns how many. rung: as for `Contacts.claim`."""
         self._wake.asked.clear()
         self._progress.moved()
         async with self._turn:
@@ -370,7 +370,10 @@ class Lane:
                 self._breaker.probe_with(token)
             with self._in_hand.claiming(token):
                 try:
-                    claimed = await self._claim_probe(token) if probe else await self._contacts.claim(limit, token)
+                    if probe:
+                        claimed = await self._claim_probe(token)
+                    else:
+                        claimed = await self._contacts.claim(limit, token, rung=rung)
                 except UnreadableError:
                     self.unread = True
                     raise

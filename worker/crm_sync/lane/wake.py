@@ -61,8 +61,10 @@ class Wake:
             self.ask(Cause.TICK)
         await self._contacts.tidy()
 
-    async def rest(self, claimed: int, limit: int) -> None:
-        """After a claim of at most `limit` contacts: continues at once if more are waiting, else sleeps if that is right."""
+    async def rest(self, claimed: int, limit: int) -> bool:
+        """After a claim of at most `limit` contacts: continues at once if more are waiting, else sleeps if that is right. Returns
+        whether it slept until a flip rang.
+        """
         limited = self._channel.rate_limit.limited
         if claimed:
             self._nap_s = 0.0
@@ -72,35 +74,36 @@ class Wake:
         if more:
             await self._call_for_help()
         elif not claimed or self._bell.armed or limited:
-            await self.sleep()
+            return await self.sleep() is Cause.BELL
+        return False
 
     async def anything_is_due(self) -> bool:
         due_in_s = await self._next_due_s()
         return due_in_s is not None and due_in_s <= 0
 
-    async def sleep(self) -> None:
-        """After an empty claim: until the bell rings, a contact is due, or something held back is worth a look."""
+    async def sleep(self) -> Cause:
+        """After an empty claim: until the bell rings, a contact is due, or something held back is worth a look. Returns which."""
         keeper = await self._bell.keep()
         if keeper and not await self._bell.arm():
-            await self._nap()  # a flip is uncommitted, and its trigger saw that a worker is awake
-            return
+            return await self._nap()  # a flip is uncommitted, and its trigger saw that a worker is awake
         due_in_s = await self._next_due_s()
         if due_in_s is not None and due_in_s <= 0:
-            await self._nap()  # it was committed before the bell was armed, or its row is locked by the application
-            return
+            return await self._nap()  # it was committed before the bell was armed, or its row is locked by the application
         self._nap_s = 0.0
         self.rested.set()
-        await self._wait(None if due_in_s is None else due_in_s + LATE_S, Cause.DUE)
+        return await self._wait(None if due_in_s is None else due_in_s + LATE_S, Cause.DUE)
 
-    async def _nap(self) -> None:
+    async def _nap(self) -> Cause:
         nap_s = self._nap_s
         self._nap_s = min(max(nap_s * 2, self._waits.first_nap_s), self._waits.longest_nap_s)
-        await self._wait(nap_s, Cause.NAP)
+        return await self._wait(nap_s, Cause.NAP)
 
-    async def _wait(self, seconds: float | None, cause: Cause) -> None:
-        """cause: why the lane wakes, unless something asks for it earlier."""
+    async def _wait(self, seconds: float | None, cause: Cause) -> Cause:
+        """cause: why the lane wakes, unless something asks for it earlier. Returns why it woke."""
         await wait(self.asked, seconds)
-        measure(Woken(self._channel.crm, self._cause if self.asked.is_set() else cause))
+        woken = Woken(self._channel.crm, self._cause if self.asked.is_set() else cause)
+        measure(woken)
+        return woken.cause
 
     async def _next_due_s(self) -> float | None:
         """Every look at the line also shows whether news of the breaker was missed."""

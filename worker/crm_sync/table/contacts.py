@@ -19,7 +19,7 @@ from crm_sync.core.values import Apart, Form
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError, TooSlowError, UnreadableError
 from crm_sync.postgres.pool import Database
-from crm_sync.postgres.statements import render
+from crm_sync.postgres.statements import OFF, ON, render
 from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.avoided import Avoided
 from crm_sync.table.careful_claim import CarefulClaim
@@ -83,8 +83,9 @@ class Contacts:
         self._notes = SentNotes(database, table, clearing)
         self._names = tuple(fields)
         variables = {**clearing.variables(table), "mapped": cut(email, fields, longest, SHORT)}
-        self._claim = render("claim_contacts", variables)
-        self._claim_unread = render("claim_contacts", {**variables, "mapped": "NULL::text"})
+        self._claim = render("claim_contacts", {**variables, "fully": ON})
+        self._claim_single = render("claim_contacts", {**variables, "fully": OFF})
+        self._claim_unread = render("claim_contacts", {**variables, "fully": ON, "mapped": "NULL::text"})
         self.recording = Recording(table.crm, history, waits.history_again_s)
         self._next_due = render("find_next_due", variables)
         self._newest_due = render("find_newest_due", variables)
@@ -134,17 +135,19 @@ class Contacts:
 
     # Claim.
 
-    async def claim(self, limit: int, token: int, *, probe: bool = False, without: Collection[Any] = ()) -> Claimed:
+    async def claim(
+        self, limit: int, token: int, *, rung: bool = False, probe: bool = False, without: Collection[Any] = ()
+    ) -> Claimed:
         """At most this many ready contacts, in the order they became due; during a backlog, a share of them are fresh.
 
         None while the lane is held, while its breaker is not closed (unless this is the probe), and without a registered worker.
-        without: keys to exclude.
+        rung: the lane slept until a flip rang, which is probably alone. without: keys to exclude.
         """
-        claimed = await self._claim_some(limit, token, probe=probe, without=without)
+        claimed = await self._claim_some(limit, token, rung=rung, probe=probe, without=without)
         marked = claimed._replace(contacts=self._overtaking.marked(claimed.contacts))
         return await self._notes.note(marked, token)
 
-    async def _claim_some(self, limit: int, token: int, *, probe: bool, without: Collection[Any]) -> Claimed:
+    async def _claim_some(self, limit: int, token: int, *, rung: bool, probe: bool, without: Collection[Any]) -> Claimed:
         limit = min(limit, self._most)
         self._left_out = list(without)
         share = self._fairness.share(limit)
@@ -153,7 +156,8 @@ class Contacts:
         careful, self._careful = self._careful, False
         if not careful:
             try:
-                rows = await self._next(self._claim_and_map, limit, token, share, probe)
+                claim = self._claim_one_alone if rung and self._fairness.fresh_from is None else self._claim_and_map
+                rows = await self._next(claim, limit, token, share, probe)
             except DatabaseTroubleError as error:
                 is_slow = isinstance(error, TooSlowError)
                 if not (is_slow or error.of_a_row):
@@ -175,7 +179,7 @@ class Contacts:
             return await self._claim_past_kept(limit, token, share, probe)
         if rows and self._most < NO_LIMIT:
             self._most *= 2
-        claimed = await self._reader.complete([self._contact(row, token) for row in rows], token)
+        claimed = await self._reader.complete([self._contact(row, token, self._names) for row in rows], token)
         if claimed.returned:
             self._most = max(1, len(rows) - len(claimed.returned))
         return claimed
@@ -187,13 +191,29 @@ class Contacts:
 
     async def _claim_and_map(self, *arguments: object) -> list[asyncpg.Record]:
         """In one statement. Also raises TooSlowError."""
+        return self._told(await self._claim_briefly(self._claim, *arguments))
+
+    async def _claim_one_alone(self, *arguments: object) -> list[asyncpg.Record]:
+        """The same, without a share of fresh contacts, and without saying how many rows a trigger has kept: where some are, the
+        lane finds them due at its next look, and claims again.
+        """
+        return await self._claim_briefly(self._claim_single, *arguments[:-2])
+
+    async def _claim_briefly(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         began = time.monotonic()
-        rows = await self._database.fetch_briefly(self._claim_patience_s, self._claim, *arguments)
+        rows = await self._database.fetch_briefly(self._claim_patience_s, statement, *arguments)
         self._careful = time.monotonic() - began > self._slow_mapping_s
         return rows
 
     async def _claim_only(self, *arguments: object) -> list[asyncpg.Record]:
-        return await self._database.fetch(self._claim_unread, *arguments)
+        return self._told(await self._database.fetch(self._claim_unread, *arguments))
+
+    def _told(self, rows: list[asyncpg.Record]) -> list[asyncpg.Record]:
+        """The contacts. Notes how many rows a trigger of the table has kept from the claim: every row says it, and one without a
+        contact where none was claimed.
+        """
+        self._kept = rows[0]["kept"]
+        return [] if rows[0][0] is None else rows
 
     async def _next(self, claim: _Claim, limit: int, token: int, share: int, probe: bool) -> list[asyncpg.Record]:
         """share: at most this many fresh contacts. Also raises errors of a row."""
@@ -203,7 +223,7 @@ class Contacts:
             self._cursor = BEGINNING
         if self._cursor == BEGINNING:
             self._full_look_at = now + self._full_look_s
-        rest = ([*self._avoided.ids(), *self._left_out], share, self._fairness.fresh_from, probe)
+        rest = ([*self._avoided.ids(), *self._left_out], probe, share, self._fairness.fresh_from)
         rows = await self._held(await claim(limit, token, self._cursor, *rest), token)
         if not rows and self._cursor != BEGINNING:
             # Contacts that the application had locked, or committed late, are behind the cursor.
@@ -216,8 +236,7 @@ class Contacts:
         return rows
 
     async def _held(self, rows: list[asyncpg.Record], token: int) -> list[asyncpg.Record]:
-        """The contacts that are claimed. Notes whether a trigger of the table has kept others from it."""
-        self._kept = rows[0]["kept"]
+        """The contacts that are still claimed: a trigger of the table may have taken back the claim of others, or part of it."""
         if all(row[5] for row in rows):
             return rows
         if taken_back := [row[0] for row in rows if row[5] is False]:
@@ -244,7 +263,7 @@ class Contacts:
         if not rows:
             return await self._claim_past_kept(limit, token, share, probe) if self._kept else Claimed([], [])
         began = time.monotonic()
-        claimed = await self._read([self._contact(row, token) for row in rows], token)
+        claimed = await self._read([self._contact(row, token, ()) for row in rows], token)
         # And so may be the next ones.
         self._careful = claimed.slow or time.monotonic() - began > self._slow_mapping_s
         return claimed
@@ -278,12 +297,13 @@ class Contacts:
             self._avoided.add({first.id: error})
         return Claimed([], [])
 
-    def _contact(self, row: asyncpg.Record, token: int) -> Contact:
-        """Without fields if none were read."""
+    @staticmethod
+    def _contact(row: asyncpg.Record, token: int, names: Sequence[str]) -> Contact:
+        """names: of the fields that were read."""
         due_at, flipped_at = row[1], row[4]
         late = flipped_at is not None and due_at > flipped_at
-        fields = dict(zip(self._names, row[7:-2]))  # noqa: B905 (this runs for every contact; the keyword takes a fifth of it)
-        return Contact(row[0], token, row[2], row[3], row[6], flipped_at or due_at, fields, late, row[-2])
+        fields = dict(zip(names, row[8:]))  # noqa: B905 (this runs for every contact; the keyword takes a fifth of it)
+        return Contact(row[0], token, row[2], row[3], row[7], flipped_at or due_at, fields, late, row[6])
 
     async def _first(self, after: datetime) -> NextDue:
         rows = await self._database.fetch(self._next_due, self._avoided.ids(), after)

@@ -11,7 +11,7 @@ from crm_sync.core.moments import BEGINNING
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.sqlstates import Fault, fault_of
-from crm_sync.postgres.statements import query, render
+from crm_sync.postgres.statements import ON, query, render
 from crm_sync.postgres.translation import reason
 from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.kinds import Type
@@ -19,7 +19,7 @@ from crm_sync.table.kinds import Type
 WHOLE_ROW = "it is the whole row of a table ({}): name the column that is meant"
 _NOTHING = "NULL::text"
 # Variables of a claim that matches nothing: no worker, no contacts, not a probe.
-_CLAIM_NOTHING: tuple[object, ...] = (0, 0, BEGINNING, [], 0, None, False)
+_CLAIM_NOTHING: tuple[object, ...] = (0, 0, BEGINNING, [], False, 0, None)
 _READ_NOTHING: tuple[object, ...] = ([], 0)
 _OURS = (Fault.PERSON, Fault.ROW)
 _WORD = re.compile(r"\w+")
@@ -134,7 +134,7 @@ class ExpressionCheck:
 
     async def _planned(self, name: str, mapped: Sequence[str], *arguments: object) -> None:
         """Raises _RefusedError."""
-        statement = render(name, {**self.lane.variables, "mapped": ",\n    ".join(mapped)})
+        statement = render(name, {**self.lane.variables, "mapped": ",\n    ".join(mapped), "fully": ON})
         async with self._asking() as connection:
             await connection.fetch(render("explain_statement", {"statement": statement}), *arguments)
 
