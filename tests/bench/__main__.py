@@ -33,19 +33,21 @@ from tests.bench import (
     small,
     status,
     steadiness,
+    steps,
     written,
 )
-from tests.bench.figures import p50, p99, shown
+from tests.bench.figures import medians, p50, p99, shown
 from tests.bench.peers import peer_graphile
 from tests.bench.peers.roster import PEERS
 from tests.bench.promises import Promise, at_least, broken, told
-from tests.bench.sink import running_sink
+from tests.bench.sink import Sink, running_sink
 
 BARE = "the same statements in a bare loop"
 SCENARIOS = (
     "drain",
     "metrics",
     "latency",
+    "steps",
     "crms",
     "written",
     "history",
@@ -128,6 +130,14 @@ class Bench:
         }
         self._show("commit to request, idle", ("p50, ms", "p99, ms", "p50, x the limit"), rows)
         self._tell_absent()
+
+    def steps(self) -> None:
+        """Where that time goes."""
+        own, limit = [], []
+        for _ in range(self._repeats):
+            limit.append(self._in_fresh_database(lambda url: _with_sink(steps.of_the_limit, url)))
+            own.append(self._in_fresh_database(lambda url: _with_sink(steps.of_ours, url)))
+        self._show("a single contact, step by step", ("crm-sync, ms", "the limit, ms"), steps.rows(medians(own), medians(limit)))
 
     def crms(self) -> None:
         """From a flip to each sandbox, next to a plain loop over the vendor's SDK."""
@@ -291,7 +301,7 @@ async def _awaited(measure: Callable[[str], Awaitable[Result]], url: str) -> Res
     return await measure(url)
 
 
-async def _with_sink(measure: Latency, url: str) -> list[float]:
+async def _with_sink(measure: Callable[[str, Sink], Awaitable[Result]], url: str) -> Result:
     async with running_sink() as sink:
         return await measure(url, sink)
 

@@ -9,6 +9,7 @@ python -m tests.bench.bare_listener DATABASE_URL SINK_URL
 import asyncio
 import sys
 import time
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import asyncpg
@@ -31,8 +32,8 @@ CLAIM = """
 """
 
 
-async def latency(database_url: str, sink: Sink, samples: int = 200) -> list[float]:
-    """Milliseconds from COMMIT to the first byte of the request, as for all others."""
+async def latency(database_url: str, sink: Sink, samples: int = 200, *, run: Sequence[str] = ()) -> list[float]:
+    """Milliseconds from COMMIT to the first byte of the request, as for all others. run: the worker, if it is another one."""
     connection = await asyncpg.connect(database_url)
     await connection.execute(TABLE)
 
@@ -44,7 +45,7 @@ async def latency(database_url: str, sink: Sink, samples: int = 200) -> list[flo
         return commit_ns  # noqa: RET504 (taken before the commit)
 
     try:
-        return await latency_samples([*RUN, worker_url(database_url), sink.url], sink, enqueue, samples)
+        return await latency_samples(run or [*RUN, worker_url(database_url), sink.url], sink, enqueue, samples)
     finally:
         await connection.close()
 

@@ -5,7 +5,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import aiohttp
@@ -23,6 +23,7 @@ from tests.roles import adopt
 from tests.telling.scrape import get
 
 NAME = f"crm-sync {__version__}"
+RUN = (sys.executable, "-m", "tests.bench.run_telling")  # the real command; its log shows when it is ready
 NOOP = (sys.executable, "-m", "tests.bench.worker_ours", "noop")
 UNFINISHED = "SELECT EXISTS (SELECT FROM contacts WHERE brevo_due_at IS NOT NULL)"
 BATCH = 500
@@ -119,8 +120,8 @@ def email_of(_path: str, body: bytes) -> Iterable[str]:
     return (json.loads(body)["email"],) if body else ()
 
 
-async def latency(database_url: str, sink: Sink, samples: int = 200, **further: str) -> list[float]:
-    """Milliseconds from the COMMIT of a flip to the first byte of Brevo's request."""
+async def latency(database_url: str, sink: Sink, samples: int = 200, *, run: Sequence[str] = RUN, **further: str) -> list[float]:
+    """Milliseconds from the COMMIT of a flip to the first byte of Brevo's request. run: the worker."""
     await fill(database_url, 1)
     connection = await asyncpg.connect(database_url)
 
@@ -133,7 +134,6 @@ async def latency(database_url: str, sink: Sink, samples: int = 200, **further: 
         return commit_ns  # noqa: RET504 (taken before the commit)
 
     sink.keys_of = lambda path, body: (email.partition("@")[0] for email in email_of(path, body))
-    run = (sys.executable, "-m", "tests.bench.run_telling")  # the real command; its log shows when it is ready
     settings = {"BREVO_API_KEY": "bench", "BREVO_BASE_URL": sink.url, "BREVO_LIMITS": "none", **further}
     with environment(DATABASE_URL=database_url, **settings):
         try:
