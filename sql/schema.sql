@@ -1596,6 +1596,30 @@ BEGIN
 END;
 $_$;
 
+CREATE FUNCTION crm_sync.line_key_type(crm_name text) RETURNS text
+    LANGUAGE sql STABLE
+    AS $$
+    WITH RECURSIVE beneath AS (
+        SELECT
+            t.*,
+            FALSE AS is_beneath
+        FROM pg_attribute AS a
+        JOIN pg_type AS t ON a.atttypid = t.oid
+        WHERE a.attrelid = to_regclass(crm_sync.line(crm_name)) AND a.attname = 'key'
+        UNION ALL
+        SELECT
+            t.*,
+            TRUE
+        FROM beneath AS b
+        JOIN pg_type AS t ON b.typbasetype = t.oid
+    )
+
+    SELECT format('%I.%I', n.nspname, b.typname)
+    FROM beneath AS b
+    JOIN pg_namespace AS n ON b.typnamespace = n.oid
+    WHERE b.typbasetype = 0 AND (b.is_beneath OR n.nspname = 'pg_catalog')
+$$;
+
 CREATE FUNCTION crm_sync.line_type(relation regclass, column_name text) RETURNS text
     LANGUAGE sql STABLE
     AS $$
@@ -1621,18 +1645,7 @@ CREATE FUNCTION crm_sync.line_variables(crm_name text) RETURNS text
         $template$
     line_due_at pg_catalog.timestamptz;
     line_key %s;$template$,
-        coalesce(
-            (
-                SELECT format('pg_catalog.%I', t.typname)
-                FROM pg_attribute AS a
-                JOIN pg_type AS t ON a.atttypid = t.oid
-                WHERE
-                    a.attrelid = to_regclass(crm_sync.line(crm_name))
-                    AND a.attname = 'key'
-                    AND t.typnamespace = 'pg_catalog'::regnamespace
-            ),
-            crm_sync.line(crm_name) || '.key%TYPE'
-        )
+        coalesce(crm_sync.line_key_type(crm_name), crm_sync.line(crm_name) || '.key%TYPE')
     )
 $_$;
 
@@ -1649,8 +1662,9 @@ CREATE FUNCTION crm_sync.lining_up(crm_name text, is_arrival boolean) RETURNS te
             WHEN is_arrival THEN format(
                 ' AND NOT EXISTS ('
                 'SELECT FROM %s AS l WHERE l.due_at OPERATOR(pg_catalog.=) line_due_at '
-                'AND pg_catalog.record_image_eq(ROW(l.key), ROW(line_key)))',
-                crm_sync.line(crm_name)
+                'AND pg_catalog.record_image_eq(ROW(l.key%s), ROW(line_key)))',
+                crm_sync.line(crm_name),
+                coalesce('::' || crm_sync.line_key_type(crm_name), '')
             )
             ELSE ''
         END

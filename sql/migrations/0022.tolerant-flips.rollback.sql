@@ -512,4 +512,6 @@ DROP FUNCTION crm_sync.finding_place(text);
 
 DROP FUNCTION crm_sync.line_variables(text);
 
+DROP FUNCTION crm_sync.line_key_type(text);
+
 DROP FUNCTION crm_sync.forgiving(text, text);

@@ -39,9 +39,37 @@ AS $sql$
     )
 $sql$;
 
--- The variables of a function that lines contacts up, in plpgsql: the line that is to be added, if any.
+-- The type of the line's key as the functions below need it, as SQL writes it; NULL where they take it from the line itself.
 --
--- The type of the key is named where that is Postgres's own, so that the function works without the line, too. Others may be renamed.
+-- It is named where it is Postgres's own, so that they work without the line, too. Others may be renamed. Of a domain it is the type
+-- beneath: a domain may refuse NULL, which a variable is at first.
+CREATE FUNCTION crm_sync.line_key_type(crm_name text)
+RETURNS text
+LANGUAGE sql
+STABLE
+AS $sql$
+    WITH RECURSIVE beneath AS (
+        SELECT
+            t.*,
+            FALSE AS is_beneath
+        FROM pg_attribute AS a
+        JOIN pg_type AS t ON a.atttypid = t.oid
+        WHERE a.attrelid = to_regclass(crm_sync.line(crm_name)) AND a.attname = 'key'
+        UNION ALL
+        SELECT
+            t.*,
+            TRUE
+        FROM beneath AS b
+        JOIN pg_type AS t ON b.typbasetype = t.oid
+    )
+
+    SELECT format('%I.%I', n.nspname, b.typname)
+    FROM beneath AS b
+    JOIN pg_namespace AS n ON b.typnamespace = n.oid
+    WHERE b.typbasetype = 0 AND (b.is_beneath OR n.nspname = 'pg_catalog')
+$sql$;
+
+-- The variables of a function that lines contacts up, in plpgsql: the line that is to be added, if any.
 CREATE FUNCTION crm_sync.line_variables(crm_name text)
 RETURNS text
 LANGUAGE sql
@@ -51,18 +79,7 @@ AS $sql$
         $template$
     line_due_at pg_catalog.timestamptz;
     line_key %s;$template$,
-        coalesce(
-            (
-                SELECT format('pg_catalog.%I', t.typname)
-                FROM pg_attribute AS a
-                JOIN pg_type AS t ON a.atttypid = t.oid
-                WHERE
-                    a.attrelid = to_regclass(crm_sync.line(crm_name))
-                    AND a.attname = 'key'
-                    AND t.typnamespace = 'pg_catalog'::regnamespace
-            ),
-            crm_sync.line(crm_name) || '.key%TYPE'
-        )
+        coalesce(crm_sync.line_key_type(crm_name), crm_sync.line(crm_name) || '.key%TYPE')
     )
 $sql$;
 
@@ -103,8 +120,9 @@ AS $sql$
             WHEN is_arrival THEN format(
                 ' AND NOT EXISTS ('
                 'SELECT FROM %s AS l WHERE l.due_at OPERATOR(pg_catalog.=) line_due_at '
-                'AND pg_catalog.record_image_eq(ROW(l.key), ROW(line_key)))',
-                crm_sync.line(crm_name)
+                'AND pg_catalog.record_image_eq(ROW(l.key%s), ROW(line_key)))',
+                crm_sync.line(crm_name),
+                coalesce('::' || crm_sync.line_key_type(crm_name), '')
             )
             ELSE ''
         END

@@ -164,3 +164,13 @@ async def test_a_stray_is_lined_up_and_none_at_the_same_place_in_another_partiti
         assert await worker.contacts.line_up_strays(0, await worker.contacts.pages()) == (1, 0)
     rows = await owner.fetch("SELECT id, brevo_processing_error, brevo_due_at IS NOT NULL FROM people ORDER BY id")
     assert [tuple(row) for row in rows] == [(1, "mine", False), (2, None, False), (3, None, True)]
+
+
+async def test_a_row_moves_with_its_place_though_its_key_is_of_a_type_that_refuses_null(owner, empty_url):
+    await owner.execute(f"CREATE DOMAIN reference AS bigint NOT NULL; {LIST.replace('id bigint NOT NULL', 'id reference')}")
+    await adopt(empty_url, "people", key="id")
+    await owner.execute("INSERT INTO people (id, email, region, brevo_sync_status) VALUES (1, 'ada@example.com', 'eu', 'Queued')")
+    await owner.execute("UPDATE people SET region = 'us'")
+    async with open_worker(empty_url, 1) as worker:
+        assert [one.email for one in await worker.claim()] == ["ada@example.com"]
+    assert await owner.fetchval("SELECT count(*) FROM crm_sync.brevo_line") == 1

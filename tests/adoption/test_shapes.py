@@ -64,6 +64,12 @@ SHAPES = {
         "CREATE DOMAIN person_id AS bigint CHECK (VALUE > 0); CREATE TABLE t (id person_id PRIMARY KEY, email text)",
         "VALUES (1, 'ada@example.com')",
     ),
+    "a domain over a domain for a key, which refuses NULL": Shape(
+        "t",
+        "CREATE DOMAIN code AS text; CREATE DOMAIN person_code AS code NOT NULL;"
+        " CREATE TABLE t (id person_code PRIMARY KEY, email text)",
+        "VALUES ('ada', 'ada@example.com')",
+    ),
     "an enum for a key": Shape(
         "t",
         "CREATE TYPE who AS ENUM ('ada', 'bob'); CREATE TABLE t (id who PRIMARY KEY, email text)",
