@@ -27,8 +27,9 @@ SETTINGS_PAGE = page("reference/settings.md")
 NAMES = set(re.findall(r"`([A-Z][A-Z0-9]*(?:_[A-Z0-9]+)+)`", README.read_text() + MANUAL))
 # What looks like a setting and is one of somebody else's, or what a page warns of.
 OTHERS = {
-    "BREVO_APIKEY", "CONTACT_TABLE", "EXT_ID", "EX_CONFIG", "EX_UNAVAILABLE", "NO_CODE", "OTEL_BSP_SCHEDULE_DELAY",
-    "OTEL_RESOURCE_ATTRIBUTES", "OTEL_TRACES_SAMPLER", "SSL_CERT_FILE",
+    "BREVO_APIKEY", "CONTACT_TABLE", "EXT_ID", "EX_CONFIG", "EX_UNAVAILABLE", "N8N_CONCURRENCY_PRODUCTION_LIMIT",
+    "N8N_PAYLOAD_SIZE_MAX", "NO_CODE", "OTEL_BSP_SCHEDULE_DELAY", "OTEL_RESOURCE_ATTRIBUTES", "OTEL_TRACES_SAMPLER",
+    "SSL_CERT_FILE",
 }  # fmt: skip
 REPOSITORY = "https://github.com/crm-sync/crm-sync/blob/main/"
 DOCUMENTS = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "SECURITY.md", *PAGES]

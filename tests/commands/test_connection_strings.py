@@ -8,7 +8,7 @@ from crm_sync import events
 from tests.process import ended, environment, process, said
 from tests.roles import as_worker
 
-COMMANDS = (("check",), ("status",), ("migrate", "--check"), ("grants", "somebody"), ("failed",), ("adopt", "--plan"))
+COMMANDS = (("check",), ("status",), ("migrate", "--check"), ("grants", "postgres"), ("failed",), ("adopt", "--plan"))
 # What Neon, Prisma, Supabase and node-postgres print, as far as it works with a server without TLS.
 PRINTED = (
     "sslmode=prefer&channel_binding=prefer&connect_timeout=15&gssencmode=disable&keepalives=1&keepalives_idle=5&"

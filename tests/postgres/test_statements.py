@@ -43,6 +43,7 @@ PUT_IN = {
     "begins": "on",
     "beyond": "$1::uuid IS NULL",
     "failed": "$2::text[] IS NULL",
+    "by_code": "$2::text[] IS NULL",
 }
 
 

@@ -15,6 +15,7 @@ from crm_sync.crm.account import Account
 from crm_sync.errors import CrmSyncError, DeclinedError
 from crm_sync.limits.rate_limit import RateLimit
 from crm_sync.postgres.pool import Database
+from crm_sync.reports.lane_label import CALLABLE
 from crm_sync.reports.remote_fields import FieldComparison, compare_fields
 from crm_sync.table.mapping import FieldMapping, prepare_for
 from crm_sync.telling import deeds
@@ -40,7 +41,7 @@ class Fields:
         """
         await self._tables.table(crm)
         state = await self._lanes.crm(crm)
-        if state.state != "delivering":
+        if state.state not in CALLABLE:
             raise DeclinedError(f"{crm} is not asked now: {state.sentence}")
         account = self._configuration.account(crm)
         if account is None:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from crm_sync.reports.status_reading import LaneStatus, Status
 
 NO_WORKER, IDLE, STALLED = "no worker", "idle", "stalled"
+CALLABLE = frozenset({"delivering", NO_WORKER, IDLE, STALLED})  # nothing speaks against a request to the CRM
 STALLED_S = 60.0  # if a contact has been ready for this long, none is in flight, and none was delivered in the last minute
 HANGING_S = 300.0  # if a contact has been ready for this long, and none was delivered for as long, although some are in flight
 
