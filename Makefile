@@ -124,7 +124,7 @@ pictures: setup $(BROWSER_READY) ## Take the pictures in docs/pictures again
 chaos: setup ## Break everything in random order for MINUTES=2, then check the promises (SEED=... repeats a run)
 	@$(BIN)/python -m tests.chaos --minutes $(or $(MINUTES),2) $(if $(SEED),--seed $(SEED))
 
-model: setup ## Check the model of the protocol in all its configurations (half an hour, 6 GB; needs Spin and gcc)
+model: setup ## Check the model of the protocol in all its configurations (two hours, 14 GB; needs Spin and gcc)
 	@$(BIN)/python -m tests.model
 
 lock: setup ## Resolve the newest allowed packages into .requirements, with hashes

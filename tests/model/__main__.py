@@ -16,7 +16,7 @@ WIDTH = max(len(configuration.name) for configuration in CONFIGURATIONS)
 
 
 @click.command()
-@click.option("--small", is_flag=True, help="Leave out the large ones, which take minutes and up to 6 GB.")
+@click.option("--small", is_flag=True, help="Leave out the large ones, which take minutes and up to 14 GB.")
 @click.option("--only", default="", help="Those whose name contains this.")
 @click.option("--jobs", default=2, show_default=True, help="Small ones at a time; large ones run one after the other.")
 def main(*, small: bool, only: str, jobs: int) -> None:

@@ -57,6 +57,7 @@ bool session[WORKERS];         /* the lock on the worker's id: it has a session,
 byte address = NONE;           /* the address: the worker that has it in a request */
 byte alone = NONE;             /* exclusive: the worker that locks no addresses */
 bool company[WORKERS];         /* shared: what each needs before it claims */
+bool lets_in[WORKERS];         /* it is giving up being alone, in a session that may be lost meanwhile */
 #endif
 
 /* The rows, as committed. */
@@ -94,6 +95,10 @@ byte hand_version[WORKERS];    /* as the claim returned it */
 byte hand_no[WORKERS];
 bool held[WORKERS];            /* the session in which it was claimed is still there */
 bool dead[WORKERS];
+#if SESSIONS_END && WORKERS > 1
+bool orphan[WORKERS];          /* its recovery has found a claim of the other worker, */
+byte orphan_no[WORKERS];       /* with this number */
+#endif
 bool seen[WORKERS * ROWS];     /* its claim has seen the row in line, and the due time is still that of the line */
 #if ONE_ADDRESS
 bool believes[WORKERS];        /* that it is alone */
@@ -115,6 +120,20 @@ bool late[WORKERS];            /* the contact in its hand had been put back */
 #define new_due(r) due[r] = true; seen[r] = false
 #else
 #define new_due(r) due[r] = true; seen[r] = false; seen[ROWS + r] = false
+#endif
+#define end_claim(r) claim_by[r] = NONE; claim_no[r] = 0
+/* Every claim of a worker has a number of its own. Here it is the first by which none of them is known any more: to whom
+ * a number means nothing, any other means the same, so this leaves no order of steps out, and saves most of the states. */
+#define is_claim(n, r) claim_by[r] == me && claim_no[r] == n
+#if ROWS == 1
+#define is_claimed(n) is_claim(n, 0)
+#else
+#define is_claimed(n) (is_claim(n, 0) || is_claim(n, 1))
+#endif
+#if SESSIONS_END && WORKERS > 1
+#define is_known(n) (is_claimed(n) || orphan[1 - me] && orphan_no[1 - me] == n)
+#else
+#define is_known(n) is_claimed(n)
 #endif
 /* Its line goes with it, or stands for nobody. */
 #define no_due(r) due[r] = false; lined[r] = false
@@ -231,11 +250,10 @@ proctype Lane(byte me) {
     byte row, number = 0;
     bool claimed, napped = false;
 #if SESSIONS_END && WORKERS > 1
-    bool gone, orphan;
-    byte orphan_no;
+    bool gone;
 #endif
     {
-        number = 0;
+        row = 0;
 opening:
         atomic { session[me] = true; known[me] = true }
 #if ONE_ADDRESS
@@ -252,7 +270,7 @@ recovery:
 #if ONE_ADDRESS
         atomic {
             if
-            :: session[me] && alone == NONE && !company[1 - me] -> alone = me; believes[me] = true
+            :: session[me] && alone == NONE && !company[1 - me] && !lets_in[me] -> alone = me; believes[me] = true
             :: else
             fi
         }
@@ -265,11 +283,14 @@ recovery:
         row = 0;
         do
         :: gone && row < ROWS ->
-            atomic { orphan = (claim_by[row] == 1 - me && lined[row]); orphan_no = claim_no[row] }
+            atomic {
+                orphan[me] = (claim_by[row] == 1 - me && lined[row]);
+                orphan_no[me] = (orphan[me] -> claim_no[row] : 0)
+            }
             atomic {
                 if
-                :: orphan && claim_by[row] == 1 - me && claim_no[row] == orphan_no && row_lock[row] == FREE ->
-                    claim_by[row] = NONE;
+                :: orphan[me] && claim_by[row] == 1 - me && claim_no[row] == orphan_no[me] && row_lock[row] == FREE ->
+                    end_claim(row);
                     if
                     :: sync[row] == Processing -> sync[row] = Queued; line_up(row)
                     :: sync[row] == Queued -> line_up(row)
@@ -277,11 +298,11 @@ recovery:
                     fi
                 :: else
                 fi;
-                orphan = false; orphan_no = 0; row++
+                orphan[me] = false; orphan_no[me] = 0; row++
             }
         :: else -> break
         od;
-        gone = false;
+        gone = false; row = 0;
 #endif
 #if TICK
         /* add_missing_lines: the full look finds rows in line and in flight that lack theirs. */
@@ -326,9 +347,13 @@ room:
 #else
                 :: sees(row) && row_lock[row] == FREE && ready(row) && in_turn(row) ->
 #endif
-                    number = (number + 1) % 4;
+                    number = 0;
+                    do
+                    :: is_known(number) -> number++
+                    :: else -> break
+                    od;
                     claim_by[row] = me; claim_no[row] = number; sync[row] = Processing;
-                    in_hand[me] = true; hand_row[me] = row; hand_version[me] = version[row]; hand_no[me] = number;
+                    in_hand[me] = true; hand_row[me] = row; hand_version[me] = version[row]; hand_no[me] = number; number = 0;
                     held[me] = session[me]; claimed = true;
 #if ONE_ADDRESS
                     /* The addresses of a claim are locked right after it. */
@@ -483,7 +508,7 @@ finish:
             :: claim_by[row] == me && claim_no[row] == hand_no[me] && row_lock[row] == FREE ->
 #endif
                 assert(claim_by[row] == me && claim_no[row] == hand_no[me]);      /* a lost claim is ended by nobody else */
-                claim_by[row] = NONE; other = row;
+                end_claim(row); other = row;
                 if
 #ifdef BROKEN_FLIP_FORGOTTEN
                 :: sent && sync[row] != Skipped -> sync[row] = Complete; no_due(row)
@@ -534,8 +559,8 @@ overwritten:
         :: again -> row_lock[row] == FREE; goto overwritten
         :: flipped ->
             atomic { make_visible(row, Queued, in_flight) }
-            atomic { if :: holds -> uncommitted-- :: else fi }
-            atomic { if :: rings -> ring() :: else fi; ask = true }
+            atomic { if :: holds -> uncommitted--; holds = false :: else fi }
+            atomic { if :: rings -> ring(); rings = false :: else fi; ask = true }
         :: else
         fi;
         atomic {
@@ -574,7 +599,7 @@ overwritten:
 /* The session of whoever is alone, when another worker comes: it locks the addresses of its requests, then is alone no more. */
 proctype Host(byte me) {
 end_waiting:
-    atomic { alone == me && session[1 - me] && !company[1 - me] -> believes[me] = false }
+    atomic { alone == me && session[1 - me] && !company[1 - me] -> believes[me] = false; lets_in[me] = true }
 #ifndef BROKEN_NO_GUARD
     atomic {
         if
@@ -583,7 +608,7 @@ end_waiting:
         fi
     }
 #endif
-    atomic { if :: alone == me -> alone = NONE :: else fi };
+    atomic { if :: alone == me -> alone = NONE :: else fi; lets_in[me] = false };
     goto end_waiting
 }
 #endif

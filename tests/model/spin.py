@@ -18,9 +18,9 @@ TRAIL_LINES = 60
 HASHED = "-DHC4"
 # Until its table has over 2^32 slots, a verifier takes a hash of 32 bits: of two million states it misses a thousand.
 NARROW, WIDE = "hasher = d_sfh;", "hasher = d_hash;"
-SMALL_MB, LARGE_MB = 1500, 6000
+SMALL_MB, LARGE_MB = 1500, 14000
 SMALL_TIMEOUT_S = 300
-LARGE_TIMEOUT_S = 1200
+LARGE_TIMEOUT_S = 3600
 
 
 class ModelError(RuntimeError):
