@@ -5,7 +5,7 @@ import json
 import pytest
 
 from crm_sync.core.moments import BEGINNING
-from crm_sync.core.outcome import Finish, Kind, columns
+from crm_sync.core.outcome import Finish, Kind, columns, sparse
 from tests.adoption.steps import adopt
 from tests.steps import open_worker
 from tests.tiers import slow
@@ -66,7 +66,7 @@ KEYS = {f"people_{n}_pkey" for n in range(PARTS)}
 
 
 async def test_a_claim_reads_the_line_in_order_and_then_its_rows_by_their_key(worker):
-    plan, blocks = await explained(worker, worker.contacts._claim, 100, 1 << 32, BEGINNING, [], 10, BEGINNING, False)
+    plan, blocks = await explained(worker, worker.contacts._claim, 100, 1 << 32, BEGINNING, [], False, 10, BEGINNING)
     assert scans(plan, "due_at") == LINE
     assert scans(plan, "pkey") >= KEYS
     assert not [node for node in plan if "Seq Scan" in node["Node Type"]]
@@ -88,7 +88,7 @@ async def test_what_is_due_next_and_where_the_backlog_ends_are_read_from_the_end
 
 async def test_a_finish_finds_its_rows_by_their_key_and_its_lines_by_their_time(worker):
     claimed = await worker.claim(100)
-    arguments = columns([Finish(one.id, one.token, Kind.DELIVERED, remote_id="7") for one in claimed])
+    arguments = sparse(columns([Finish(one.id, one.token, Kind.DELIVERED, remote_id="7") for one in claimed]))
     plan, blocks = await explained(worker, worker.contacts._finishing._finish.told, *arguments)
     assert scans(plan, "pkey") >= KEYS
     assert scans(plan, "due_at") == LINE
