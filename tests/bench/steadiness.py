@@ -55,7 +55,7 @@ async def pages_per_claimed_row(database_url: str, waiting: int) -> float:
         first = await ours.register(database)
         for token in range(first, first + CLAIMS):
             statement = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {contacts._claim}"
-            arguments = (CLAIM_SIZE, token, contacts._cursor, [], 0, None, False)
+            arguments = (CLAIM_SIZE, token, contacts._cursor, [], False, 0, None)
             plan = json.loads(await database.value(statement, *arguments))[0]["Plan"]
             if plan["Actual Rows"] != CLAIM_SIZE:
                 raise RuntimeError(f"a claim of {CLAIM_SIZE} came back with {plan['Actual Rows']}")
