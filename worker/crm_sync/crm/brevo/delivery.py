@@ -10,14 +10,7 @@ from crm_sync.crm.answer import Answer
 from crm_sync.crm.brevo.draft import Draft, There, id_in, there_in
 from crm_sync.crm.brevo.identifiers import Identifier, Identifiers, is_id
 from crm_sync.crm.brevo.lists import JOINED, LEFT, Lists, named, without
-from crm_sync.crm.brevo.refusals import (
-    is_taken,
-    is_taken_by_nobody_knows_what,
-    refusal,
-    refused_attributes,
-    said,
-    speaks_of_a_list,
-)
+from crm_sync.crm.brevo.refusals import is_taken, is_taken_by_unnamed, refusal, refused_attributes, said, speaks_of_a_list
 from crm_sync.crm.brevo.requests import Requests
 from crm_sync.crm.emptied import still_there
 from crm_sync.errors import LaneError
@@ -106,7 +99,7 @@ class Delivery:
 
     async def _holder(self, draft: Draft, own: Identifier, answer: Answer) -> There | Outcome:
         """The contact that has the identifier of a new one: somebody else created it since the lookup, or none was made."""
-        creates, is_named = self._mode is Mode.CREATE, not is_taken_by_nobody_knows_what(answer)
+        creates, is_named = self._mode is Mode.CREATE, not is_taken_by_unnamed(answer)
         there = await self._find(own) if creates and is_named else there_in(await self._requests.look(own.value, own.kind))
         if there is not None:
             holder = _unless_others(draft, there, own.kind)

@@ -70,11 +70,11 @@ def is_missing(answer: Answer) -> bool:
 def is_taken(answer: Answer, name: str) -> bool:
     """Whether a new contact was refused because another one has this identifier, or may have it."""
     return answer.status == 400 and (
-        name.lower() in {taken.lower() for taken in _duplicates(answer)} or is_taken_by_nobody_knows_what(answer)
+        name.lower() in {taken.lower() for taken in _duplicates(answer)} or is_taken_by_unnamed(answer)
     )
 
 
-def is_taken_by_nobody_knows_what(answer: Answer) -> bool:
+def is_taken_by_unnamed(answer: Answer) -> bool:
     """Whether Brevo does not say which identifier another contact has: `Contact already exist`. [PipedreamHQ/pipedream #12687]"""
     taken = answer.get("code") == "duplicate_parameter" or "already exist" in said(answer).lower()
     return answer.status == 400 and taken and not _duplicates(answer)

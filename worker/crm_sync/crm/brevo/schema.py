@@ -75,9 +75,10 @@ def misfit(field: RemoteField, value: Any) -> str:
 def _is_date(text: str) -> bool:
     """A day and nothing else: whether Brevo would cut a time off is not documented."""
     try:
-        return _DATE.fullmatch(text) is not None and date.fromisoformat(text) is not None
+        date.fromisoformat(text)
     except ValueError:
         return False
+    return _DATE.fullmatch(text) is not None
 
 
 def _option(field: RemoteField | None, value: Any) -> Any:

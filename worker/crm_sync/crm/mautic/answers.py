@@ -54,13 +54,17 @@ def written(answer: Answer, bodies: Sequence[Mapping[str, Any]], identities: Seq
     denied = StatusRefusedError(
         Code.REFUSED,
         f"the user of the API may not edit contacts ({said}): see its role in Mautic",
-        blamed=f"the user of the API may edit other contacts, but not this one ({said}): see its owner, and the role, in Mautic",
+        blamed=_denied_alone(said),
         operation=answer.operation,
     )
     return [
         denied if item.code == 403 and not may_edit else item.outcome(identity, body)
         for item, body, identity in zip(items, bodies, identities, strict=True)
     ]
+
+
+def _denied_alone(said: str) -> str:
+    return f"the user of the API may edit other contacts, but not this one ({said}): see its owner, and the role, in Mautic"
 
 
 class _Item:
@@ -83,10 +87,7 @@ class _Item:
         if code == 404 and "id" in body:
             return New()
         if code == 403:
-            words = (
-                f"the user of the API may edit other contacts, but not this one ({said}): see its owner, and the role, in Mautic"
-            )
-            return Outcome.rejected(Code.REJECTED, words)
+            return Outcome.rejected(Code.REJECTED, _denied_alone(said))
         if code == 422:
             fields = self._error.get("details")
             names = ", ".join(map(str, fields)) if isinstance(fields, dict) and fields else "identifier"
