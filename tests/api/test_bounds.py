@@ -11,8 +11,9 @@ from crm_sync.environment import Environment
 from crm_sync.errors import TooSlowError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.visiting import ReadOnly, Visiting
-from crm_sync.reports.table_notes import MANY, address_notes
+from crm_sync.reports.table_notes import address_notes
 from crm_sync.settings import Settings
+from crm_sync.table.address_index import MANY
 from crm_sync.table.schema import read_schema
 from crm_sync.telling.deeds import API, Doer
 from tests.steps import insert

@@ -42,18 +42,7 @@ WITH stretch AS MATERIALIZED (
 ),
 
 found AS (
-    SELECT
-        s.id,
-        s.email,
-        s.sync_status,
-        s.error,
-        s.remote_id,
-        s.attempts,
-        s.due_at,
-        s.claimed_by,
-        s.synced_at,
-        s.flipped_at,
-        s.place
+    SELECT s.*
     FROM stretch AS s
     WHERE
         ($2::text[] IS NULL OR s.sync_status = ANY ($2::text[]))

@@ -43,17 +43,7 @@ WITH failed AS MATERIALIZED (
 ),
 
 found AS (
-    SELECT
-        f.id,
-        f.email,
-        f.sync_status,
-        f.error,
-        f.remote_id,
-        f.attempts,
-        f.due_at,
-        f.claimed_by,
-        f.synced_at,
-        f.flipped_at
+    SELECT f.*
     FROM failed AS f
     WHERE
         ($1:::sent_key IS NULL OR f.id :is_after $1:::sent_key)

@@ -20,14 +20,13 @@ from crm_sync.reports.found_contacts import find_contacts
 from crm_sync.reports.named_contact import NamedContact
 from crm_sync.reports.request_preview import RequestPreview
 from crm_sync.reports.verdicts import tell_verdicts
-from crm_sync.table.address_index import address_indexes
+from crm_sync.table.address_index import MANY, address_indexes
 from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.contact_list import ContactList, Wanted
 from crm_sync.table.one_contact import Match, read_key, show
 from crm_sync.table.schema import Schema
 
 LOOK_S = 1.8  # for which the whole table is read to find an address without an index: less than a statement may take
-MANY = 100_000  # contacts: a larger table is read for an address only if that is asked for
 ATTEMPTS = 50  # shown for a contact
 MOST_SAME = 10  # other contacts with the same address
 

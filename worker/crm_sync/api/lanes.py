@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 MOST = 1_000  # limit for exact counts, because a page should take only a moment; beyond it, an estimate is shown
 MOST_FAILED = 4_000  # contacts of a CRM that are examined for all codes together
 LATEST = 8  # events on the overview
-# By span: seconds per stretch, and number of stretches.
-SPANS = {Span.HOUR: (60, 60), Span.DAY: (900, 96), Span.FORTNIGHT: (10_800, 112)}
+STRETCHES_S = {Span.HOUR: 60, Span.DAY: 900, Span.FORTNIGHT: 10_800}  # of which a span is shown
 
 
 class Lanes:
@@ -128,7 +127,8 @@ class Lanes:
         return {(row["crm"], row["code"]): row["seen_at"] for row in await self._database.fetch(query("list_codes_seen"))}
 
     async def _read_throughput(self, crm: str, span: Span) -> Throughput:
-        seconds, count = SPANS[span]
+        seconds = STRETCHES_S[span]
+        count = span.seconds // seconds
         rows = await self._database.fetch(query("read_throughput"), crm, seconds, count)
         now = await self._database.value(query("read_clock"))
         return Throughput(

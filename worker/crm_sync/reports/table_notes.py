@@ -5,10 +5,8 @@ from collections.abc import Collection
 from crm_sync.core.table_words import flips_note, narrow_note, rule_note
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, quote
-from crm_sync.table.address_index import address_indexes, missing_index
+from crm_sync.table.address_index import MANY, address_indexes, missing_index
 from crm_sync.table.adopted_table import AdoptedTable, LaneTable
-
-MANY = 100_000  # contacts: about 50 ms of reading
 
 
 async def table_notes(database: Database, table: AdoptedTable, lanes: Collection[LaneTable]) -> list[str]:

@@ -6,6 +6,8 @@ from enum import StrEnum
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
 
+MANY = 100_000  # contacts: reading more for an address, about 50 ms, is worth a note, and is not done unasked where a page waits
+
 
 class AddressIndex(StrEnum):
     """LOWER: on lower(email). ANY_CASE: on a column whose type ignores case. EXACT: on another: it finds an address as it is
