@@ -10,6 +10,8 @@
  *   TICK=1             there is a tick
  *   LOSSES             how often a session is cut
  *   DEATH=1            worker 0 is killed once
+ *   BELL=0             no bell: a worker looks whenever there is something to see. Whatever a worker that is woken does, such a one
+ *                      does too, so what never happens here never happens with a bell, except that contacts are stranded
  *   ORDER_AFTER_DEATH  asks for more than is promised
  *   BROKEN_...         takes one rule out, to show that the model can fail
  */
@@ -37,6 +39,9 @@
 #ifndef DEATH
 #define DEATH 0
 #endif
+#ifndef BELL
+#define BELL 1
+#endif
 #ifndef ONE_ADDRESS
 #define ONE_ADDRESS 0
 #endif
@@ -48,9 +53,11 @@
 mtype = { New, Queued, Processing, Complete, Skipped };
 
 /* Advisory locks. */
+#if BELL
 byte armed = NONE;             /* the bell, exclusive: the worker that has armed it */
 byte uncommitted = 0;          /* the bell, shared: transactions that have flipped */
 byte keeper = NONE;
+#endif
 bool session[WORKERS];         /* the lock on the worker's id: it has a session, and listens */
 
 #if ONE_ADDRESS
@@ -87,7 +94,9 @@ byte newest[ROWS];             /* of each row the newest version that ever came 
 byte requests[RECORDS];        /* under way for this record */
 
 /* The memory of each worker. */
+#if BELL
 bool asked[WORKERS];           /* the event that wakes its lane */
+#endif
 bool known[WORKERS];           /* it has had a session, and is in the registry */
 bool in_hand[WORKERS];         /* a contact is in its hand */
 byte hand_row[WORKERS];
@@ -145,6 +154,11 @@ bool late[WORKERS];            /* the contact in its hand had been put back */
 #define in_turn(r) true
 #define note_put_back(r, what) skip
 #endif
+#if ONE_ADDRESS
+#define may_be_alone (alone == NONE && !company[1 - me] && !lets_in[me])
+#else
+#define may_be_alone false
+#endif
 #if ROWS == 1
 #define any_unlined (due[0] && !lined[0])
 #define any_in_line in_line(0)
@@ -174,10 +188,12 @@ inline make_visible(r, word, in_flight) {
     fi
 }
 
+#if BELL
+#define ask_lane(w) asked[w] = true
 inline ring() {
-    if :: session[0] -> asked[0] = true :: else fi;
+    if :: session[0] -> ask_lane(0) :: else fi;
 #if WORKERS > 1
-    if :: session[1] -> asked[1] = true :: else fi
+    if :: session[1] -> ask_lane(1) :: else fi
 #endif
 }
 
@@ -189,10 +205,27 @@ inline try_bell(holds, rings) {
     fi
 }
 
+/* Its transaction has ended. */
+inline let_go_of_bell(holds) {
+    if :: holds -> uncommitted--; holds = false :: else fi
+}
+inline ring_if(rings) {
+    if :: rings -> ring(); rings = false :: else fi
+}
+#define forget_bell() holds = false; rings = false
+#define want_look() ask = true
+#else
+#define ask_lane(w) skip
+#define want_look() skip
+#endif
+
 /* One application: transactions that edit a contact and flip it, or withdraw it, and commit or roll back. */
 proctype Application(byte me) {
     byte row, made = 0;
-    bool rings, holds, in_flight;
+    bool in_flight;
+#if BELL
+    bool rings, holds;
+#endif
     mtype word;
     do
     :: made < FLIPS ->
@@ -210,30 +243,40 @@ proctype Application(byte me) {
         fi;
         /* UPDATE waits for the row's lock; the trigger sees the row as it is under it. */
         atomic { row_lock[row] == FREE -> row_lock[row] = 1 + me; in_flight = (claim_by[row] != NONE) }
+#if BELL
         atomic {
-            rings = false; holds = false;
             if
             :: in_flight || word != Queued
             :: else -> try_bell(holds, rings)
             fi
         }
+#endif
         if
         :: /* COMMIT. Its rows are visible and unlocked at once, then its advisory locks go, then notifications are sent. */
 #ifdef BROKEN_LOCKS_END_FIRST
-            atomic { if :: holds -> uncommitted-- :: else fi }
+            atomic { let_go_of_bell(holds) }
 #endif
-            atomic { flips++; version[row] = flips; make_visible(row, word, in_flight) }
+            atomic { flips++; version[row] = flips; make_visible(row, word, in_flight); row = 0; in_flight = false; word = 0 }
+#if BELL
 #ifndef BROKEN_LOCKS_END_FIRST
-            atomic { if :: holds -> uncommitted-- :: else fi }
+            atomic { let_go_of_bell(holds) }
 #endif
 #ifndef BROKEN_SILENT_FLIP
-            atomic { if :: rings -> ring() :: else fi }
+            atomic { ring_if(rings) }
+#endif
 #endif
         :: /* ROLLBACK */
             row_lock[row] = FREE;
-            atomic { if :: holds -> uncommitted-- :: else fi }
+#if BELL
+            atomic { let_go_of_bell(holds) }
+#endif
         fi;
-        atomic { made++; row = 0; rings = false; holds = false; in_flight = false; word = 0 }
+        atomic {
+            made++; row = 0; in_flight = false; word = 0;
+#if BELL
+            forget_bell()
+#endif
+        }
     :: else -> break
     od
 }
@@ -245,10 +288,26 @@ proctype Application(byte me) {
 #define line_up(r) new_due(r); note_put_back(r, true); lined[r] = true
 #endif
 
+/* What makes no difference any more is forgotten, as everywhere here: a state in which it differs is no other state. */
+#if ROWS == 1
+#define forget_claim() sees(0) = false
+#else
+#define forget_claim() sees(0) = false; sees(1) = false
+#endif
+
+#if BELL
+#define forget_nap() napped = false
+#else
+#define forget_nap() skip
+#endif
+
 /* The lane of one worker, and its session. */
 proctype Lane(byte me) {
     byte row, number = 0;
-    bool claimed, napped = false;
+    bool claimed;
+#if BELL
+    bool napped = false;
+#endif
 #if SESSIONS_END && WORKERS > 1
     bool gone;
 #endif
@@ -270,7 +329,7 @@ recovery:
 #if ONE_ADDRESS
         atomic {
             if
-            :: session[me] && alone == NONE && !company[1 - me] && !lets_in[me] -> alone = me; believes[me] = true
+            :: session[me] && may_be_alone -> alone = me; believes[me] = true
             :: else
             fi
         }
@@ -314,20 +373,29 @@ recovery:
             od
         }
 #endif
-        asked[me] = true;
+        ask_lane(me);
 room:
+#if !BELL
+end_without_work:
+#endif
         /* Lane._room: the session open, a hand free. A session that is cut is noticed sooner or later. */
         if
-        :: !in_hand[me]
         :: SESSIONS_END && !session[me] -> goto opening
+#if BELL
         :: in_hand[me] ->
             atomic { if :: armed == me -> armed = NONE :: else fi }
             (!in_hand[me]);
             goto room
-        fi;
+#elif TICK
+        :: session[me] && (any_unlined || any_orphaned || may_be_alone) -> goto recovery
+#endif
         /* Lane._claim. The statement sees what was committed when it began, locks what nobody else has, and looks again. */
-        atomic {
-            asked[me] = false;
+        :: atomic {
+#if BELL
+            !in_hand[me] -> asked[me] = false;
+#else
+            !in_hand[me] && any_in_line ->
+#endif
             claimed = false; row = 0;
 #ifdef BROKEN_CLAIMED_AGAIN
             sees(0) = (sync[0] != New && due[0]);
@@ -338,6 +406,7 @@ room:
             sees(1) = in_line(1)
 #endif
         }
+        fi;
         do
         :: row < ROWS && !claimed ->
             atomic {
@@ -357,7 +426,7 @@ room:
                     held[me] = session[me]; claimed = true;
 #if ONE_ADDRESS
                     /* The addresses of a claim are locked right after it. */
-                    late[me] = put_back[row];
+                    late[me] = put_back[row]; put_back[row] = false;
                     if
                     :: believes[me]
 #ifdef BROKEN_NO_ADDRESS_LOCK
@@ -378,22 +447,20 @@ room:
         :: else -> break
         od;
         atomic {
-            row = 0; sees(0) = false;
-#if ROWS > 1
-            sees(1) = false
+            row = 0; forget_claim()
+#if !BELL
+            ; claimed = false
 #endif
         }
+#if BELL
         /* Wake.rest */
         if
         :: claimed ->
             claimed = false; napped = false;
             if
-            :: armed == me -> armed = NONE      /* the claim came back full, or flips come closely */
-            :: true
-            fi;
-            if
+            :: atomic { armed == me -> armed = NONE }; goto room      /* the claim came back full, or flips come closely */
+            :: armed != me -> goto room
             :: armed == me
-            :: else -> goto room
             fi
         :: else
         fi;
@@ -403,17 +470,13 @@ room:
         :: SESSIONS_END && !session[me] -> goto opening
         fi;
         if
-        :: keeper == me ->
-            if
+        :: keeper != me
 #ifdef BROKEN_ARMS_ALWAYS
-            :: atomic { session[me] && (armed == NONE || armed == me) -> armed = me }
+        :: atomic { keeper == me && (armed == NONE || armed == me) -> armed = me }
 #else
-            :: atomic { session[me] && (armed == me || armed == NONE && uncommitted == 0) -> armed = me }
-            :: session[me] && armed != me && uncommitted > 0 -> goto refused
+        :: atomic { keeper == me && (armed == me || armed == NONE && uncommitted == 0) -> armed = me }
+        :: keeper == me && armed != me && uncommitted > 0 -> goto refused
 #endif
-            :: SESSIONS_END && !session[me] -> goto opening
-            fi
-        :: else
         fi;
 #ifndef BROKEN_NO_LOOK
         if
@@ -449,10 +512,11 @@ held_up:
         :: !napped -> napped = true
         :: napped && (any_claimable || !any_in_line || asked[me] || SESSIONS_END && !session[me])
         fi;
+#endif
         goto room
     }
 #if DEATH
-    unless { dead[me] }
+    unless { atomic { dead[me] -> row = 0; number = 0; claimed = false; forget_nap(); forget_claim() } }
 #endif
 }
 
@@ -463,8 +527,10 @@ held_up:
 /* Delivery and finisher of one worker, for the contact in its hand. */
 proctype Hand(byte me) {
     byte row = 0, other = 0;
-    bool sent = false, under_way = false, again = false, ask = false, doubt = false;
-    bool holds = false, rings = false, in_flight = false, flipped = false;
+    bool sent = false, under_way = false, again = false, doubt = false, in_flight = false, flipped = false;
+#if BELL
+    bool ask = false, holds = false, rings = false;
+#endif
     {
         sent = false;
 end_idle:
@@ -480,11 +546,14 @@ end_idle:
 #endif
                 sent = true; under_way = true; requests[record(row)]++;
                 assert(SESSIONS_END || requests[record(row)] == 1)      /* never twice in flight */
-            :: else -> sent = false
+            :: else -> sent = false; hand_version[me] = 0
             fi
+#if !ONE_ADDRESS
+            ; held[me] = false      /* it is not asked again */
+#endif
         }
         if
-        :: sent -> atomic { requests[record(row)]--; under_way = false; land() }
+        :: sent -> atomic { requests[record(row)]--; under_way = false; land(); hand_version[me] = 0 }
         :: else
         fi;
 #if ONE_ADDRESS
@@ -498,7 +567,7 @@ end_idle:
 finish:
         /* finish_contacts: fenced by worker and number of the claim; a locked row is left out, and comes again. */
         atomic {
-            again = false; ask = false;
+            again = false;
             if
 #ifdef BROKEN_NO_FENCE
             :: row_lock[row] != FREE -> again = true
@@ -515,14 +584,16 @@ finish:
 #else
                 :: sync[row] == Processing && sent -> sync[row] = Complete; no_due(row)      /* delivered */
 #endif
-                :: sync[row] == Processing && !sent -> sync[row] = Queued; line_up(row); ask = true      /* deferred */
-                :: sync[row] == Queued -> line_up(row); ask = true      /* flipped again */
+                :: sync[row] == Processing && !sent -> sync[row] = Queued; line_up(row); want_look()      /* deferred */
+                :: sync[row] == Queued -> line_up(row); want_look()      /* flipped again */
                 :: sync[row] != Processing && sync[row] != Queued -> no_due(row)      /* withdrawn */
                 fi
 #ifndef BROKEN_NO_FENCE
             :: else -> doubt = sent; other = NONE      /* taken over */
 #endif
-            fi
+            fi;
+            if :: again :: else -> sent = false; hand_no[me] = 0 fi;
+            if :: again || doubt :: else -> row = 0; other = 0 fi
         }
         if
         :: again -> row_lock[row] == FREE; goto finish
@@ -531,7 +602,7 @@ finish:
 overwritten:
         /* flip_overwritten: what was sent may lie over what was sent since. A locked row is left out, and comes again. */
         atomic {
-            again = false; holds = false; rings = false; flipped = false;
+            again = false; flipped = false;
             if
 #ifdef BROKEN_STALE_FORGOTTEN
             :: true
@@ -549,7 +620,9 @@ overwritten:
                     :: else ->
                         row_lock[row] = 101 + me; flipped = true;
                         in_flight = (claim_by[row] != NONE);
+#if BELL
                         if :: in_flight :: else -> try_bell(holds, rings) fi
+#endif
                     fi
                 fi
 #endif
@@ -558,17 +631,27 @@ overwritten:
         if
         :: again -> row_lock[row] == FREE; goto overwritten
         :: flipped ->
-            atomic { make_visible(row, Queued, in_flight) }
-            atomic { if :: holds -> uncommitted--; holds = false :: else fi }
-            atomic { if :: rings -> ring(); rings = false :: else fi; ask = true }
+            /* keep_flip_times: it counts as put back, not as newer, for a flip that is not committed yet may be newer than it. */
+            atomic {
+                make_visible(row, Queued, in_flight);
+#ifndef BROKEN_NEWER_AGAIN
+                if :: in_flight :: else -> note_put_back(row, true) fi
+#endif
+            }
+#if BELL
+            atomic { let_go_of_bell(holds) }
+            atomic { ring_if(rings); want_look() }
+#endif
         :: else
         fi;
         atomic {
+#if BELL
 #ifndef BROKEN_SILENT_FINISH
-            if :: ask -> asked[me] = true :: else fi;
+            if :: ask -> ask_lane(me) :: else fi;
 #endif
-            ask = false; sent = false; row = 0; other = 0; doubt = false; flipped = false; holds = false; rings = false;
-            in_flight = false;
+            ask = false; forget_bell();
+#endif
+            sent = false; row = 0; other = 0; doubt = false; flipped = false; in_flight = false;
 #if ONE_ADDRESS
             /* It was locked for a request that had ended. */
             if :: locked[me] && address == me -> address = NONE :: else fi;
@@ -588,8 +671,17 @@ overwritten:
             :: else
             fi;
             if :: row_lock[row] == 101 + me -> row_lock[row] = FREE :: else fi;
-            if :: holds -> uncommitted--; holds = false :: else fi;
-            if :: rings -> ring(); rings = false :: else fi
+#if BELL
+            let_go_of_bell(holds);
+            ring_if(rings);
+            ask = false;
+#endif
+            /* What it had in mind makes no difference any more. */
+            under_way = false; sent = false; row = 0; other = 0; again = false; doubt = false; flipped = false;
+            in_flight = false; in_hand[me] = false; hand_row[me] = 0; hand_version[me] = 0; hand_no[me] = 0
+#if ONE_ADDRESS
+            ; busy[me] = false; late[me] = false
+#endif
         }
     }
 #endif
@@ -616,9 +708,13 @@ end_waiting:
 #if SESSIONS_END
 #define free_locks(w) \
     session[w] = false; held[w] = false; \
-    if :: armed == w -> armed = NONE :: else fi; \
-    if :: keeper == w -> keeper = NONE :: else fi; \
+    free_bell(w); \
     free_addresses(w)
+#if BELL
+#define free_bell(w) if :: armed == w -> armed = NONE :: else fi; if :: keeper == w -> keeper = NONE :: else fi
+#else
+#define free_bell(w) skip
+#endif
 #if ONE_ADDRESS
 #define free_addresses(w) \
     company[w] = false; believes[w] = false; locked[w] = false; \
@@ -636,14 +732,19 @@ proctype Cutter() {
         if
         :: w = 0
 #if WORKERS > 1
-        :: w = 1
+        :: cuts > 0 || DEATH -> w = 1      /* the first time, it makes no difference which of two that are alike */
 #endif
         fi;
         atomic { if :: session[w] -> free_locks(w) :: else fi; cuts++; w = 0 }
     :: else -> break
     od;
 #if DEATH
-    atomic { free_locks(0); dead[0] = true; asked[0] = false }
+    atomic {
+        free_locks(0); dead[0] = true;
+#if BELL
+        asked[0] = false
+#endif
+    }
 #endif
 }
 #endif

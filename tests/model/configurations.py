@@ -38,6 +38,7 @@ LOST_SESSION = "APPLICATIONS=1 TICK=1 LOSSES=1"
 DEAD_WORKER = "APPLICATIONS=1 TICK=1 DEATH=1"
 BOTH = "APPLICATIONS=1 TICK=1 LOSSES=1 DEATH=1"
 ONE_ADDRESS = "APPLICATIONS=1 FLIPS=2 ROWS=2 ONE_ADDRESS=1"
+CUT_ADDRESS = f"{ONE_ADDRESS} LOSSES=1 BELL=0"
 
 CONFIGURATIONS = (
     Configuration("two workers, two flips at once"),
@@ -56,7 +57,10 @@ CONFIGURATIONS = (
     Configuration("large: a session is cut twice, no tick", "APPLICATIONS=1 LOSSES=2", large=True),
     Configuration("large: a session is cut and a worker is killed", BOTH, large=True),
     Configuration("large: two contacts of one address", ONE_ADDRESS, large=True),
-    Configuration("large: one address, a session is cut", f"{ONE_ADDRESS} TICK=1 LOSSES=1", large=True),
+    Configuration("one address, a session is cut, no bell, no tick", CUT_ADDRESS),
+    Configuration("large: one address, a session is cut, no bell", f"{CUT_ADDRESS} TICK=1", large=True),
+    Configuration("large: one address, a session is cut twice, no bell, no tick", f"{ONE_ADDRESS} LOSSES=2 BELL=0", large=True),
+    Configuration("large: one address, a worker is killed, no bell", f"{ONE_ADDRESS} TICK=1 DEATH=1 BELL=0", large=True),
     # Each without one of our rules.
     Configuration("no look after arming", "BROKEN_NO_LOOK", STRANDED),
     Configuration("the bell is armed in spite of a flip", "BROKEN_ARMS_ALWAYS", STRANDED),
@@ -68,10 +72,12 @@ CONFIGURATIONS = (
     Configuration("nobody looks for orphans", f"{DEAD_WORKER} BROKEN_NO_RECOVERY", STRANDED),
     Configuration("a dead worker, no tick", "APPLICATIONS=1 DEATH=1", STRANDED),
     Configuration("a finish without its fence", f"{LOST_SESSION} BROKEN_NO_FENCE", USURPED),
-    Configuration("large: what is fenced out is forgotten", f"{LOST_SESSION} FLIPS=2 BROKEN_STALE_FORGOTTEN", STALE, large=True),
+    Configuration("what is fenced out is forgotten", f"{LOST_SESSION} FLIPS=2 BELL=0 BROKEN_STALE_FORGOTTEN", STALE),
+    Configuration("one address: what is fenced out is forgotten", f"{CUT_ADDRESS} BROKEN_STALE_FORGOTTEN", STALE),
     Configuration("one address: no lock on it", f"{ONE_ADDRESS} BROKEN_NO_ADDRESS_LOCK", TWICE),
-    Configuration("large: one address: who is alone is not asked", f"{ONE_ADDRESS} BROKEN_NO_COMPANY", TWICE, large=True),
+    Configuration("one address: who is alone is not asked", f"{ONE_ADDRESS} BELL=0 BROKEN_NO_COMPANY", TWICE),
     Configuration("one address: who was alone locks nothing", f"{ONE_ADDRESS} BROKEN_NO_GUARD", TWICE),
+    Configuration("one address: what is sent again is newer", f"{CUT_ADDRESS} BROKEN_NEWER_AGAIN", STALE),
     Configuration("lines: a flip adds none", f"{IN_TURN} BROKEN_NO_LINE_OF_A_FLIP", STRANDED),
     Configuration("lines: a finish adds none", f"{IN_TURN} BROKEN_NO_LINE_OF_A_FINISH", STRANDED),
     Configuration("lines: that of a locked row is dropped", f"{IN_TURN} BROKEN_LINE_OF_A_LOCKED_ROW", STRANDED),
@@ -79,5 +85,5 @@ CONFIGURATIONS = (
     Configuration("advisory locks end before a commit is visible", "BROKEN_LOCKS_END_FIRST", STRANDED),
     Configuration("a locked row is not looked at again", "BROKEN_NO_SECOND_LOOK", TWICE),
     # More than is promised: the request of a killed worker arrives last, and no worker is left that knows about it.
-    Configuration("large: order after a death", f"{DEAD_WORKER} FLIPS=2 ORDER_AFTER_DEATH", STALE, large=True),
+    Configuration("order after a death", f"{DEAD_WORKER} FLIPS=2 BELL=0 ORDER_AFTER_DEATH", STALE),
 )
