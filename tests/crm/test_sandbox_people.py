@@ -6,7 +6,8 @@ from collections import Counter
 import pytest
 
 from crm_sync.core.identity import check_email
-from crm_sync.sandbox.brevo.account import BrevoAccount, BrevoError
+from crm_sync.sandbox.brevo.account import BrevoAccount
+from crm_sync.sandbox.brevo.errors import BrevoError
 from crm_sync.sandbox.people import NAMES_IN_OTHER_SCRIPTS, REMARKABLE_NAMES, SHARES, people
 
 CROWD = list(people(10_000, seed=1))

@@ -3,16 +3,13 @@
 They are Brevo's published rules if there are any, otherwise what its users report. A refused request changes nothing.
 """
 
-import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any
 
-from crm_sync.sandbox.addresses import is_email
-
-AttributeKind = Literal["text", "float", "boolean", "date", "multiple-choice", "category"]
-AttributeValue = str | float | bool | list[str]
+from crm_sync.sandbox.brevo.errors import BrevoError, invalid
+from crm_sync.sandbox.brevo.values import FITS, AttributeKind, AttributeValue, flag, unique_value, valid_email
 
 DEFAULT_ATTRIBUTES = (
     "FIRSTNAME",
@@ -25,7 +22,6 @@ DEFAULT_ATTRIBUTES = (
     "LINKEDIN",
     "CONTACT_TIMEZONE",
 )
-PHONES = frozenset({"SMS", "WHATSAPP", "LANDLINE_NUMBER"})
 # Attributes that must be unique, under their names in `duplicate_identifiers`.
 UNIQUE = ("email", "EXT_ID", "SMS", "WHATSAPP", "LANDLINE_NUMBER")
 # Identifiers that find the contact of a POST; the first one given counts.
@@ -40,10 +36,6 @@ IDENTIFIER_TYPES = {
 
 PLACEHOLDER = "mailin-sms.com"  # the domain of the address that Brevo gives to a contact that has only a phone number
 
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")  # whether a time after it is accepted, or truncated, is not known
-# 6 to 19 digits, with the country code first (Brevo's "accepted number formats"); no country code begins with 0.
-_PHONE = re.compile(r"(?:\+|00)?([1-9][0-9]{5,18})")
-
 
 @dataclass(slots=True)
 class Contact:
@@ -55,17 +47,6 @@ class Contact:
     modified: datetime
     is_blocklisted: bool = False
     is_sms_blocklisted: bool = False
-
-
-class BrevoError(Exception):
-    """An error answer: Brevo's status, code and message."""
-
-    def __init__(self, status: int, code: str, message: str, metadata: dict[str, Any] | None = None) -> None:
-        super().__init__(message)
-        self.status = status
-        self.body: dict[str, Any] = {"code": code, "message": message}
-        if metadata is not None:
-            self.body["metadata"] = metadata
 
 
 @dataclass(slots=True)
@@ -115,7 +96,7 @@ class BrevoAccount:
         """Creates a contact, or with updateEnabled updates it. Returns the contact and whether it is new."""
         change = self._read(body)
         if "email" in body:
-            change.unique["email"] = _email(body["email"])
+            change.unique["email"] = valid_email(body["email"])
         found_by = next((name for name in FINDS_A_CONTACT if change.unique.get(name)), None)
         if found_by is None:
             raise BrevoError(400, "missing_parameter", "email, ext_id or SMS is missing")
@@ -133,7 +114,7 @@ class BrevoAccount:
     def update(self, contact: Contact, body: dict[str, Any]) -> None:
         change = self._read(body)
         if "EMAIL" in body.get("attributes", {}):
-            change.unique["email"] = _email(body["attributes"]["EMAIL"])
+            change.unique["email"] = valid_email(body["attributes"]["EMAIL"])
             if change.is_blocklisted is None:
                 # Documented for an address that is updated. It is not documented whether sending the same one again is such an
                 # update, nor that the request's own emailBlacklisted prevails: here the former is the worse of the two cases, the
@@ -142,7 +123,7 @@ class BrevoAccount:
         self._refuse_duplicates(change, contact)
         if change.unique.get("SMS") == "" and contact.attributes.get("SMS") and not change.unique.get("email", contact.email):
             # Documented (changelog of 2020-04-29), unlike the message.
-            raise _invalid("SMS cannot be removed from a contact without a valid email address")
+            raise invalid("SMS cannot be removed from a contact without a valid email address")
         self._apply(contact, change)
 
     def shown_attributes(self) -> list[dict[str, Any]]:
@@ -171,9 +152,9 @@ class BrevoAccount:
             number, _, domain = identifier.rpartition("@")
             if name == "email" and domain == PLACEHOLDER and self.placeholders:
                 name, identifier = "SMS", number
-            owner = self._owners.get((name, _unique_value(name, identifier)))
+            owner = self._owners.get((name, unique_value(name, identifier)))
         else:
-            raise _invalid("Invalid identifier or identifierType")
+            raise invalid("Invalid identifier or identifierType")
         if owner not in self.contacts:
             raise BrevoError(404, "document_not_found", "Contact does not exist")
         return self.contacts[owner]
@@ -191,28 +172,28 @@ class BrevoAccount:
         change = Change(list_ids=self._lists(body, "listIds"), unlink_list_ids=self._lists(body, "unlinkListIds"))
         attributes = body.get("attributes", {})
         if not isinstance(attributes, dict):
-            raise _invalid("attributes should be type object")
-        change.is_blocklisted = _flag(body, "emailBlacklisted")
-        change.is_sms_blocklisted = _flag(body, "smsBlacklisted")
+            raise invalid("attributes should be type object")
+        change.is_blocklisted = flag(body, "emailBlacklisted")
+        change.is_sms_blocklisted = flag(body, "smsBlacklisted")
         for name, value in attributes.items():
             if value is None or isinstance(value, dict):
-                raise _invalid(f"attributes/{name} should be type number, string, boolean or array")
+                raise invalid(f"attributes/{name} should be type number, string, boolean or array")
             if self._takes(name, value):
                 change.attributes[name] = value
         if "ext_id" in body:
             if not isinstance(body["ext_id"], str):
-                raise _invalid("ext_id should be type string")
+                raise invalid("ext_id should be type string")
             change.attributes["EXT_ID"] = body["ext_id"]
         for name in UNIQUE:
             value = change.attributes.get(name)
             if isinstance(value, str):
                 # An empty text removes the attribute.
-                change.unique[name] = change.attributes[name] = value and _unique_value(name, value)
+                change.unique[name] = change.attributes[name] = value and unique_value(name, value)
         return change
 
     def _takes(self, name: str, value: Any) -> bool:
         """Whether the account accepts the value, or ignores it."""
-        fits = _FITS.get(self.attributes.get(name))
+        fits = FITS.get(self.attributes.get(name))
         if fits is None or not fits(value):
             return False
         options = self.options.get(name, [])
@@ -226,12 +207,12 @@ class BrevoAccount:
     def _lists(self, body: dict[str, Any], name: str) -> set[int]:
         ids = body.get(name, [])
         if not isinstance(ids, list):
-            raise _invalid(f"{name} should be type array")
+            raise invalid(f"{name} should be type array")
         for position, list_id in enumerate(ids):
             if type(list_id) is not int:
-                raise _invalid(f"{name}/{position} should be type number")
+                raise invalid(f"{name}/{position} should be type number")
             if list_id not in self.list_ids:
-                raise _invalid(f"List {list_id} does not exist")
+                raise invalid(f"List {list_id} does not exist")
         return set(ids)
 
     def _refuse_duplicates(self, change: Change, contact: Contact | None) -> None:
@@ -262,46 +243,5 @@ class BrevoAccount:
         contact.modified = datetime.now(UTC)
 
 
-def _flag(body: dict[str, Any], name: str) -> bool | None:
-    value = body.get(name)
-    if not isinstance(value, bool | None):
-        raise _invalid(f"{name} should be type boolean")
-    return value
-
-
-def _invalid(message: str) -> BrevoError:
-    return BrevoError(400, "invalid_parameter", message)
-
-
-def _email(value: Any) -> str:
-    if not isinstance(value, str) or not (value.rpartition("@")[0].isascii() and is_email(value.lower())):
-        raise _invalid("Invalid email address")
-    return value.lower()
-
-
-def _phone(value: str) -> str:
-    match = _PHONE.fullmatch(value)
-    if match is None:
-        raise _invalid("Invalid phone number")
-    return match[1]
-
-
-def _unique_value(name: str, value: str) -> str:
-    """The form in which values are compared and stored."""
-    if name == "email":
-        return _email(value)
-    return _phone(value) if name in PHONES else value
-
-
 def _held(contact: Contact, name: str) -> object:
     return contact.email if name == "email" else contact.attributes.get(name)
-
-
-_FITS: Mapping[AttributeKind | None, Callable[[Any], bool]] = {
-    "text": lambda value: isinstance(value, str),
-    "float": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
-    "boolean": lambda value: isinstance(value, bool),
-    "date": lambda value: isinstance(value, str) and _DATE.fullmatch(value) is not None,
-    "multiple-choice": lambda value: isinstance(value, list) and all(isinstance(choice, str) for choice in value),
-    "category": lambda value: isinstance(value, int | str) and not isinstance(value, bool),
-}

@@ -5,7 +5,8 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from crm_sync.sandbox.brevo.account import BrevoAccount, BrevoError, Contact
+from crm_sync.sandbox.brevo.account import BrevoAccount, Contact
+from crm_sync.sandbox.brevo.errors import BrevoError
 from crm_sync.sandbox.brevo.limits import Limit
 from crm_sync.sandbox.credentials import BREVO_KEY
 from crm_sync.sandbox.limits import HOUR_S, Window

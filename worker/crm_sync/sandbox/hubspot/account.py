@@ -4,13 +4,13 @@ They are HubSpot's documented rules if there are any, otherwise what others capt
 such. The changes of a request are planned for all its inputs before any is made, so that a refused one changes nothing.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from crm_sync.sandbox.addresses import is_email
+from crm_sync.sandbox.hubspot.errors import HubSpotError, InvalidError, RequiredError, non_unique, taken
 from crm_sync.sandbox.hubspot.values import Property, Type
 
 STAGE = "lifecyclestage"
@@ -58,60 +58,6 @@ class Write(NamedTuple):
 
     contact: Contact | None
     values: Mapping[str, str]
-
-
-class HubSpotError(Exception):
-    """An error answer. category: None for errors that HubSpot sends without one."""
-
-    def __init__(
-        self,
-        status: int,
-        category: str | None,
-        message: str,
-        *,
-        context: Mapping[str, list[str]] | None = None,
-        errors: list[dict[str, Any]] | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        members = {"status": "error", "message": message, "context": context, "errors": errors, "category": category}
-        self.body: dict[str, Any] = {name: member for name, member in members.items() if member is not None}
-
-    @property
-    def category(self) -> str | None:
-        return self.body.get("category")
-
-    def listed(self, trace: str | None = None) -> dict[str, Any]:
-        """As one of the errors of a 207; captured ones have no `errors`, no `links` and no correlation id."""
-        traces = {} if trace is None else {"objectWriteTraceId": [trace]}
-        context = {**traces, **self.body.get("context", {})}
-        return {"status": "error", "category": self.category, "message": self.body["message"], "context": context}
-
-
-class InvalidError(HubSpotError):
-    """Invalid values of one record or several."""
-
-    def __init__(self, problems: list[dict[str, Any]]) -> None:
-        """problems: as they appear in the message."""
-        details = [
-            {"message": each["message"], "code": each["error"], "context": {"propertyName": [each["name"]]}} for each in problems
-        ]
-        # Separated without whitespace, as captured.
-        listed = json.dumps(problems, separators=(",", ":"), ensure_ascii=False)
-        super().__init__(400, "VALIDATION_ERROR", f"Property values were not valid: {listed}", errors=details)
-        self.problems = problems
-
-
-class RequiredError(HubSpotError):
-    """Properties that the account's own rules require. That a 207 has these details too is a guess."""
-
-    def __init__(self, missing: Mapping[str, str | None]) -> None:
-        """By name: the property whose value is the reason, None for what every new contact needs."""
-        details = [_missing(name, why) for name, why in missing.items()]
-        super().__init__(400, "VALIDATION_ERROR", "The property values provided are invalid", errors=details)
-
-    def listed(self, trace: str | None = None) -> dict[str, Any]:
-        return {**super().listed(trace), "errors": self.body["errors"]}
 
 
 class HubSpotAccount:
@@ -185,14 +131,14 @@ class HubSpotAccount:
                 raise HubSpotError(400, "VALIDATION_ERROR", "This address was permanently deleted and cannot be used again")
             owner = self.by_email(email)
             if owner is not None and owner is not contact:
-                raise _taken(self.portal, email, contact, owner)
+                raise taken(self.portal, email, _id(contact), owner.id)
             if email in claimed and (contact is None or claimed[email] is not contact):
-                raise _taken(self.portal, email, contact, claimed[email])
+                raise taken(self.portal, email, _id(contact), _id(claimed[email]))
             claimed[email] = contact
         for name in [name for name in values if self.is_unique(name) and values[name]]:
             owner = self.by_value(name, values[name])
             if owner is not None and owner is not contact:
-                raise _taken(self.portal, values[name], contact or owner, owner, name)
+                raise taken(self.portal, values[name], (contact or owner).id, owner.id, name)
         if not email and contact is None and not (values.get("firstname") or values.get("lastname")):
             raise HubSpotError(
                 400, "VALIDATION_ERROR", "At least one of email, firstname or lastname is needed"
@@ -275,32 +221,8 @@ class HubSpotAccount:
         return found
 
 
-def non_unique(name: Any) -> HubSpotError:
-    """If contacts are requested by a property that is not unique."""
-    return HubSpotError(400, "VALIDATION_ERROR", f"Unable to perform update/upsert by non-unique 0-1 property {name}")
-
-
-def _missing(name: str, why: str | None) -> dict[str, Any]:
-    """With the message from the changelog."""
-    if why is None:
-        code, message = "MISSING_REQUIRED_PROPERTY", f"A value for {name} must be provided"
-    else:
-        code = "MISSING_CONDITIONAL_REQUIRED_PROPERTY"
-        message = f"{name} is required because of a conditional property rule based on [{why}]"
-    return {"code": code, "message": message, "context": {"propertyName": [name]}}
-
-
-def _taken(portal: int, value: str, contact: Contact | None, owner: Contact | None, name: str = "email") -> HubSpotError:
-    """As captured for creates, and for writes of a unique property; that a changed address is refused like
-    the latter is a guess.
-    """
-    other = owner.id if owner else "0"
-    if contact is None:
-        context = {"existingId": [other]}
-        return HubSpotError(409, "CONFLICT", f"Contact already exists. Existing ID: {other}", context=context)
-    where = f"portalId={portal}, objectTypeId=ObjectTypeId{{legacyObjectType=CONTACT}}, propertyName={name}, value={value}"
-    message = f"Cannot set PropertyValueCoordinates{{{where}}} on {contact.id}. {other} already has that value."
-    return HubSpotError(400, "VALIDATION_ERROR", message)
+def _id(contact: Contact | None) -> str | None:
+    return contact.id if contact else None
 
 
 def _moves_forward(old: str | None, new: str) -> bool:

@@ -14,7 +14,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from crm_sync.sandbox.hubspot.account import Contact, HubSpotAccount, HubSpotError, InvalidError, Write, non_unique, now
+from crm_sync.sandbox.hubspot.account import Contact, HubSpotAccount, Write, now
+from crm_sync.sandbox.hubspot.errors import HubSpotError, InvalidError, non_unique
 
 LARGEST_BATCH = 100
 NOT_FOUND = "OBJECT_NOT_FOUND"

@@ -7,7 +7,8 @@ and that an address that opted out of all email cannot be opted in.
 import re
 from typing import Any
 
-from crm_sync.sandbox.hubspot.account import HubSpotAccount, HubSpotError
+from crm_sync.sandbox.hubspot.account import HubSpotAccount
+from crm_sync.sandbox.hubspot.errors import HubSpotError
 
 MOST = 100
 STATES = ("SUBSCRIBED", "UNSUBSCRIBED", "NOT_SPECIFIED")

@@ -12,8 +12,9 @@ from typing import Any
 
 from crm_sync.sandbox.credentials import HUBSPOT_TOKEN
 from crm_sync.sandbox.hubspot import beside
-from crm_sync.sandbox.hubspot.account import Contact, HubSpotAccount, HubSpotError, now
+from crm_sync.sandbox.hubspot.account import Contact, HubSpotAccount, now
 from crm_sync.sandbox.hubspot.batches import SHOWN_BY_DEFAULT, Batches, record, texts
+from crm_sync.sandbox.hubspot.errors import HubSpotError
 from crm_sync.sandbox.hubspot.limits import Limits
 from crm_sync.sandbox.hubspot.properties import properties
 from crm_sync.sandbox.server import Answer, Call, Sandbox
