@@ -142,3 +142,4 @@ async def until_asleep(app: asyncpg.Connection) -> None:
 
 
 ALL_COMPLETE = "bool_and(brevo_sync_status = 'Complete') FROM contacts"
+SESSIONS = "FROM pg_stat_activity WHERE application_name = 'crm-sync session' AND datname = current_database()"

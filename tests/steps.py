@@ -1,6 +1,6 @@
 """Steps of the protocol, by hand: what a worker and an application do, one at a time."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any
 
@@ -14,6 +14,7 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
 from crm_sync.table.contacts import Contacts
 from crm_sync.table.schema import read_schema
+from crm_sync.table.strays import Strays
 from tests.roles import as_worker
 
 COLUMNS = (
@@ -28,12 +29,15 @@ class Worker:
     def __init__(self, database: Database, contacts: Contacts, number: int) -> None:
         self.database = database
         self.contacts = contacts
+        self.strays = Strays(database, contacts.table)
         self.number = number
         self._token = number << 32
 
-    async def claim(self, limit: int = 100, *, rung: bool = False, probe: bool = False) -> list[Contact]:
+    async def claim(
+        self, limit: int = 100, *, rung: bool = False, probe: bool = False, without: Collection[Any] = ()
+    ) -> list[Contact]:
         self._token += 1
-        return (await self.contacts.claim(limit, self._token, rung=rung, probe=probe)).contacts
+        return (await self.contacts.claim(limit, self._token, rung=rung, probe=probe, without=without)).contacts
 
     async def finish(self, contact: Contact, kind: Kind, **details: Any) -> bool:
         return bool((await self.contacts.finish([Finish(contact.id, contact.token, kind, **details)])).written)

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from crm_sync.cli import COMMANDS, crm_sync
 from crm_sync.core.alert import Condition
 from crm_sync.core.codes import Code
-from crm_sync.core.connection_string import PARAMETERS
+from crm_sync.core.connection_parameters import PARAMETERS
 from crm_sync.crm.registry import OWN
 from crm_sync.settings import LaneSettings
 from crm_sync.table.field_options import read_field

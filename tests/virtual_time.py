@@ -38,6 +38,13 @@ def monotonic() -> float:
     return loop.time() + next(loop.readings) * TICK_S
 
 
+def freeze(seconds: float) -> None:
+    """The process stands still for this long: whoever waits is late."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, _Loop)
+    loop.selector.now += seconds
+
+
 def run(coroutine: Coroutine[Any, Any, Any], *modules: str) -> Any:
     """Its result. modules: those that read the virtual clock instead of `time`."""
     with asyncio.Runner(loop_factory=_Loop) as runner, pytest.MonkeyPatch.context() as patched:

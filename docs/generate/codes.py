@@ -52,6 +52,8 @@ def _page(code: Code, entry: Mapping[str, Any]) -> str:
 def _retried(code: Code) -> str:
     if code.lane:
         return "Yes, without limit: the lane probes the CRM until it works again."
+    if code is Code.TRIGGER_LOOP:
+        return "Yes, without limit, as long as the trigger flips it."
     if code.retried:
         return "Yes, until `SYNC_MAX_RETRIES` is used up. Then the contact is in Error."
     return "No: the contact is Complete." if code in OF_DELIVERED else "No. The contact is in Error until it is flipped again."

@@ -13,11 +13,11 @@ _OF_A_CRM = {
     "processing_status": ("the worker", "What is happening: `Queued` (in line, or waiting until it is due), `Processing` (in flight), `Complete`, `Error`."),
     "processing_error": ("the worker", "`CODE: reason`. On a contact that is Complete: what could not be sent with it."),
     "contact_id": ("the worker", "The contact's id in the CRM. n8n's column is `n8n_workflow_id`."),
-    "attempts": ("the worker", "Claims since the last flip."),
+    "attempts": ("the worker", "Claims since the last flip by the application."),
     "due_at": ("the worker", "When the contact may be claimed; also its place in line."),
     "claimed_by": ("the worker", "The claim that has it in flight, else NULL. `claimed_by >> 32` is the worker's id."),
     "synced_at": ("the worker", "The last successful delivery."),
-    "flipped_at": ("the worker", "The last flip."),
+    "flipped_at": ("the worker", "The last flip. A contact that crm-sync itself sends once more keeps it."),
 }  # fmt: skip
 _SHARED = {
     "retry_count": ("the worker", "Retries so far at the CRM that failed last."),

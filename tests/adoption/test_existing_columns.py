@@ -59,6 +59,22 @@ async def test_a_reason_that_is_too_long_for_the_column_is_cut_and_not_refused(o
     assert {row[0] for row in await owner.fetch("SELECT brevo_processing_error FROM people")} == {f"REJECTED: {reason}"[:50]}
 
 
+async def test_so_is_that_of_a_contact_which_a_trigger_flips_again_and_again(owner, empty_url):
+    await owner.execute(FIELD)
+    await adopt(empty_url, "people")
+    await owner.execute(
+        "CREATE FUNCTION again() RETURNS trigger LANGUAGE plpgsql AS $$ "
+        "BEGIN UPDATE people SET brevo_sync_status = 'Queued' WHERE id = NEW.id; RETURN NULL; END $$; "
+        "CREATE TRIGGER again AFTER UPDATE ON people FOR EACH ROW WHEN (pg_trigger_depth() = 0) EXECUTE FUNCTION again()"
+    )
+    reason = "TRIGGER_LOOP: the trigger again flips this contact when"[:50]
+    async with delivering(empty_url) as crm:
+        crm.answer = lambda contact: Outcome.delivered(str(contact.id * 100))
+        await owner.execute("UPDATE people SET brevo_sync_status = 'Queued' WHERE id = 1")
+        # Each claim clears it.
+        await until(owner, "people", f"bool_or(brevo_processing_error = '{reason}')")
+
+
 async def test_rows_that_were_queued_already_are_lined_up_when_the_worker_starts(owner, empty_url):
     await owner.execute(FIELD)
     await owner.execute("UPDATE people SET brevo_sync_status = 'Queued' WHERE id > 3")

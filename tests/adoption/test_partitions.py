@@ -95,7 +95,7 @@ async def test_a_partition_that_is_added_later_has_columns_triggers_and_indexes(
         await until(owner, "people", complete())
     assert len(crm.requests) == 1
     # All that is left for adopt to add is free space in the pages.
-    assert await adopt_only(empty_url) == ["ALTER TABLE public.people_next SET (fillfactor = 50)"]
+    assert await adopt_only(empty_url) == ["ALTER TABLE public.people_next SET (fillfactor = 35)"]
 
 
 async def test_an_adoption_that_was_broken_off_at_an_index_of_one_partition_is_gone_on_with(owner, empty_url, monkeypatch):
@@ -161,7 +161,7 @@ async def test_a_stray_is_lined_up_and_none_at_the_same_place_in_another_partiti
     await owner.execute("VACUUM FULL people")
     assert await owner.fetchval("SELECT count(DISTINCT ctid) FROM people") == 1
     async with open_worker(empty_url, 1) as worker:
-        assert await worker.contacts.line_up_strays(0, await worker.contacts.pages()) == (1, 0)
+        assert await worker.strays.line_up(0, await worker.strays.pages()) == (1, 0)
     rows = await owner.fetch("SELECT id, brevo_processing_error, brevo_due_at IS NOT NULL FROM people ORDER BY id")
     assert [tuple(row) for row in rows] == [(1, "mine", False), (2, None, False), (3, None, True)]
 

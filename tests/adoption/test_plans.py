@@ -76,8 +76,8 @@ async def test_a_claim_reads_the_line_in_order_and_then_its_rows_by_their_key(wo
 
 async def test_what_is_due_next_and_where_the_backlog_ends_are_read_from_the_ends_of_the_line(worker):
     for statement, arguments in (
-        (worker.contacts._next_due, ([], BEGINNING)),
-        (worker.contacts._newest_due, ([], BEGINNING, 100)),
+        (worker.contacts.line._next_due, ([], BEGINNING)),
+        (worker.contacts.line._newest_due, ([], BEGINNING, 100)),
     ):
         plan, blocks = await explained(worker, statement, *arguments)
         assert scans(plan, "due_at") == LINE

@@ -145,6 +145,57 @@ async def test_a_citext_address_is_delivered_as_it_is_written(owner, empty_url):
     assert crm.store[1]["email"] == "Ada@Example.com"
 
 
+VIRTUAL = """
+    CREATE TABLE t ({columns}, email text GENERATED ALWAYS AS ({expression}) VIRTUAL) {more};
+"""
+
+
+@pytest.mark.parametrize(
+    ("columns", "expression", "more"),
+    [
+        ("id int PRIMARY KEY, local text", "local || '@example.com'", ""),
+        (
+            "id int PRIMARY KEY, local text, address text, contact text",
+            "lower(local) || '@' || coalesce(address, 'example.com')",
+            "",
+        ),
+        ("id int PRIMARY KEY, local text, \"Domain\" text DEFAULT 'example.com'", "local || '@' || \"Domain\"", ""),
+        ("id int PRIMARY KEY, local text", "local || '@example.com'", "PARTITION BY RANGE (id)"),
+    ],
+)
+async def test_a_deleted_contact_leaves_the_address_that_a_virtual_column_had(owner, empty_url, columns, expression, more):
+    if owner.get_server_version().major < 18:
+        pytest.skip("virtual generated columns came with PostgreSQL 18")
+    await owner.execute(VIRTUAL.format(columns=columns, expression=expression, more=more))
+    if more:
+        # With its columns in another order.
+        await owner.execute(
+            f"CREATE TABLE p (gone int, email text GENERATED ALWAYS AS ({expression}) VIRTUAL, local text, id int NOT NULL); "
+            "ALTER TABLE p DROP gone; ALTER TABLE t ATTACH PARTITION p DEFAULT"
+        )
+    await adopt(empty_url, "t")
+    await owner.execute("SELECT crm_sync.set_on_delete('brevo', 'delete')")
+    async with delivering(empty_url) as crm:
+        await owner.execute("INSERT INTO t (id, local, brevo_sync_status) VALUES (1, 'ada', 'Queued')")
+        await until(owner, "t", complete())
+    assert crm.store[1]["email"] == "ada@example.com"
+    await owner.execute("DELETE FROM t")
+    assert await owner.fetchval("SELECT email FROM crm_sync.tombstones") == "ada@example.com"
+
+
+async def test_its_address_is_computed_by_the_expression_of_the_day(owner, empty_url):
+    if owner.get_server_version().major < 18:
+        pytest.skip("virtual generated columns came with PostgreSQL 18")
+    await owner.execute(VIRTUAL.format(columns="id int PRIMARY KEY, local text", expression="local || '@example.com'", more=""))
+    await adopt(empty_url, "t")
+    await owner.execute("SELECT crm_sync.set_on_delete('brevo', 'delete')")
+    await owner.execute("INSERT INTO t (id, local, brevo_contact_id) VALUES (1, 'ada', 7), (2, NULL, 8)")
+    await owner.execute("ALTER TABLE t ALTER email SET EXPRESSION AS (local || '@example.org')")
+    await owner.execute("DELETE FROM t")
+    rows = await owner.fetch("SELECT contact_id, email FROM crm_sync.tombstones ORDER BY contact_id")
+    assert [tuple(row) for row in rows] == [("1", "ada@example.org"), ("2", None)]
+
+
 async def test_the_indexes_of_a_table_with_a_long_name_are_distinct_and_two_such_tables_share_none(owner, empty_url):
     other = LONG[:-1] + "y"
     await owner.execute(f"CREATE TABLE {LONG} (id int PRIMARY KEY, email text); CREATE TABLE {other} (LIKE {LONG} INCLUDING ALL)")

@@ -46,21 +46,23 @@ async def under_snapshot(database_url: str, contacts: int = 100_000, tenth: int 
 
 
 async def pages_per_claimed_row(database_url: str, waiting: int) -> float:
-    """Pages touched (hit, read or written) for each row claimed, the median of some claims in the middle of the backlog."""
+    """Pages touched (hit, read or written) for each row claimed: the median of some claims, each where the one before ended."""
     await ours.fill_and_flip(database_url, waiting)
     touched = []
     async with Database(database_url, size=1) as database:
         await database.fetch("VACUUM ANALYZE")
         contacts = Contacts(database, (await read_schema(database)).lanes["brevo"], "email", ours.FIELDS)
         first = await ours.register(database)
+        cursor = contacts.line._cursor
         for token in range(first, first + CLAIMS):
             statement = f"EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) {contacts._claim}"
-            arguments = (CLAIM_SIZE, token, contacts._cursor, [], False, 0, None)
+            arguments = (CLAIM_SIZE, token, cursor, [], False, 0, None)
             plan = json.loads(await database.value(statement, *arguments))[0]["Plan"]
             if plan["Actual Rows"] != CLAIM_SIZE:
                 raise RuntimeError(f"a claim of {CLAIM_SIZE} came back with {plan['Actual Rows']}")
             pages = plan["Shared Hit Blocks"] + plan["Shared Read Blocks"]
             touched.append(pages / CLAIM_SIZE)
+            cursor = await database.value("SELECT max(brevo_due_at) FROM public.contacts WHERE brevo_claimed_by = $1", token)
     return statistics.median(touched)
 
 

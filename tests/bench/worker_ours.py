@@ -37,7 +37,7 @@ class Noop(Client):
     async def deliver(self, contacts: Sequence[Contact]) -> Sequence[Outcome]:
         for _ in contacts:
             self._counter.handle()
-        return [Outcome.delivered(str(contact.token)) for contact in contacts]
+        return [Outcome.delivered(contact.remote_id or str(contact.token)) for contact in contacts]
 
     async def check(self) -> str:
         return "no-op"

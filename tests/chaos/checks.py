@@ -6,8 +6,8 @@ I3  no CRM has an address twice
 I4  the application's columns are unchanged, and so are the statuses it wrote, except for the worker's answers to Queued
 I5  what was withdrawn or deleted is not sent after that commit. The promise is that it is not claimed after it: a contact that
     was claimed before may be in a request, or wait for its turn, and the worker does not look at the row again. So: every
-    delivery begins under a claim. A claim ends with its finish, or with its takeover when its worker is dead or has lost its
-    session; a worker that comes back starts no delivery of contacts taken from it. After a delete, no finish ends the claim;
+    request begins under a claim. A claim ends with its finish, or with its takeover when its worker is dead or has lost its
+    session; a worker that comes back starts no request for contacts taken from it. After a delete, no finish ends the claim;
     the worker is done with it within IN_HAND_S
 I6  a contact in Error has a reason, and here the contact itself is at fault: it has no valid address
 I7  no personal data and no key is in a log or in an error column
@@ -244,7 +244,7 @@ def _claim_of(send: Send, claims: Sequence[Claim], late_s: float) -> int | None:
         return None
     claim = claims[place]
     allowed_s = IN_HAND_S if claim.end is End.DELETED else late_s
-    return place if claim.ended is None or send.began <= claim.ended + allowed_s else None
+    return place if claim.ended is None or send.at <= claim.ended + allowed_s else None
 
 
 def _without(send: Send, claims: Sequence[Claim]) -> str:

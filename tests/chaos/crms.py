@@ -7,7 +7,7 @@ overwrite a new one, and the sender could do nothing about it.
 import json
 import time
 from array import array
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from crm_sync.sandbox.brevo.sandbox import BrevoSandbox
@@ -26,7 +26,7 @@ Mood = Callable[[Call], Fault | None]
 
 class Send(NamedTuple):
     """A contact in a writing request. at: seconds since 1970. failed: its sender cannot know the outcome, or was told that it was
-    refused. began: when its delivery began, if that is a lookup followed by the write.
+    refused.
     """
 
     crm: str
@@ -34,7 +34,6 @@ class Send(NamedTuple):
     number: int
     version: int
     failed: bool
-    began: float
 
 
 class Watched(Sandbox):
@@ -47,7 +46,6 @@ class Watched(Sandbox):
         self.sends: list[Send] = []
         self.arrivals = array("d")
         self.failed_requests = 0
-        self._looked: dict[str, float] = {}  # when, by the value searched for
 
     def _take_fault(self, call: Call) -> Fault | None:
         at = time.time()
@@ -55,23 +53,11 @@ class Watched(Sandbox):
         failed = fault is not None and (fault.drop or fault.answer is not None)
         self.arrivals.append(at)
         self.failed_requests += failed
-        if call.method == "GET":
-            self._looked.update(dict.fromkeys(self.looked_for(call), at))
-        elif not call.path.endswith("/batch/read"):
+        if call.method != "GET" and not call.path.endswith("/batch/read"):
             self.sends += [
-                Send(self.crm, at, number, version, failed, min(at, self._looked.get(self.found_by(call, item), at)))
-                for item in items(call)
-                for number, version in written(item)
+                Send(self.crm, at, number, version, failed) for item in items(call) for number, version in written(item)
             ]
         return fault
-
-    def looked_for(self, _: Call) -> Iterable[str]:
-        """What a request searches for before the write."""
-        return ()
-
-    def found_by(self, _call: Call, _item: Any) -> str:
-        """What was searched for before this was written."""
-        return ""
 
     @property
     def listens(self) -> bool:
@@ -102,12 +88,6 @@ class WatchedHubSpot(Watched, HubSpotSandbox):
 
 
 class WatchedBrevo(Watched, BrevoSandbox):
-    def looked_for(self, call: Call) -> Iterable[str]:
-        return [call.path]
-
-    def found_by(self, call: Call, _: Any) -> str:
-        return call.path if call.method == "PUT" else ""
-
     def records(self) -> list[tuple[str, str]]:
         return [(one.email or "", str(one.attributes.get("FIRSTNAME", ""))) for one in self.contacts.values()]
 
@@ -116,14 +96,6 @@ class WatchedBrevo(Watched, BrevoSandbox):
 
 
 class WatchedMautic(Watched, MauticSandbox):
-    def looked_for(self, call: Call) -> Iterable[str]:
-        return call.query.get("where[0][val]", "").split(",")
-
-    def found_by(self, _: Call, item: Any) -> str:
-        """The address, or the record's current one if it does not change."""
-        record = self.contacts.get(int(item.get("id", 0)))
-        return str(item.get("email") or (record.values["email"] if record else "")).strip().lower()
-
     def records(self) -> list[tuple[str, str]]:
         return [(str(one.values["email"]).lower(), str(one.values["firstname"])) for one in self.contacts.values()]
 

@@ -20,7 +20,7 @@ from tests.chaos.stage import Stage
 from tests.chaos.workers import Worker
 from tests.faults.proxy import Proxy
 
-CLAIM, FINISH = 'claimed_by" = $2::bigint', "WITH outcome AS"  # texts that only these statements contain
+CLAIM, FINISH = 'claimed_by" = $2::bigint', "finished AS ("  # texts that only these statements contain
 LONGEST_CALL_S = 8.0  # a request in flight when its CRM goes down is not older than this
 
 Fault = Callable[[Stage, Random], AbstractAsyncContextManager[str]]

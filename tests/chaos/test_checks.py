@@ -43,7 +43,7 @@ class World:
         self.ledger.commit("step", [Change(self.contact, **change)])
 
     def send(self, at, **details):
-        return Send(**{"crm": "hubspot", "at": at, "number": 1, "version": 1, "failed": False, "began": at} | details)
+        return Send(**{"crm": "hubspot", "at": at, "number": 1, "version": 1, "failed": False} | details)
 
     def broken(self, sums=None):
         rows = {} if self.row is None else {self.row["id"]: self.row}
@@ -145,13 +145,6 @@ def test_a_send_of_what_was_taken_over_is_found(world):
 def test_a_send_before_any_claim_is_found(world):
     world.sends.insert(0, world.send(FLIPPED_AT))
     assert world.broken() == ["I5"]
-
-
-def test_a_write_whose_delivery_began_in_time_is_none(world):
-    world.claims.append(Claim(1 << 32 | 2, FLIPPED_AT + 3, FLIPPED_AT + 4, End.UNDELIVERED))
-    world.sends.append(world.send(FLIPPED_AT + 9, began=FLIPPED_AT + 3.5))
-    world.lines.append(Line(FLIPPED_AT + 4, "retry", 1))
-    assert world.broken() == []
 
 
 def test_a_crash_of_the_server_lets_a_send_pass_for_a_while(world):

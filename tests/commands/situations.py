@@ -168,6 +168,15 @@ async def no_worker(stage: Stage) -> AsyncIterator[str]:
     yield await stage.contact()
 
 
+@situation("in line", "no worker", r"It was delivered .*, and has waited since .* to be sent once more: no worker")
+async def sent_again(stage: Stage) -> AsyncIterator[str]:
+    key = await stage.contact()
+    await stage.app.execute(
+        "UPDATE contacts SET brevo_flipped_at = brevo_due_at - interval '2 s', brevo_synced_at = brevo_due_at - interval '1 s'"
+    )
+    yield key
+
+
 @situation("in line", "paused", r"brevo is paused by hand since .*: key rotation\.", "The CRM is paused")
 async def paused(stage: Stage) -> AsyncIterator[str]:
     async with running(stage.url, ScriptedCrm(), waits=QUICK):
@@ -450,7 +459,7 @@ async def unknown_worker(stage: Stage) -> AsyncIterator[str]:
 # Done.
 
 
-@situation("delivered", None, r"It was delivered at \d.* ago\), as 4711\.", "It is there")
+@situation("delivered", None, r"It was delivered at \d.* ago\), as record 4711\.", "It is there")
 async def delivered(stage: Stage) -> AsyncIterator[str]:
     key = await stage.contact()
     async with answered(stage, lambda _: Outcome.delivered("4711")):
@@ -459,7 +468,10 @@ async def delivered(stage: Stage) -> AsyncIterator[str]:
 
 
 @situation(
-    "delivered", None, r"as 4711, but incomplete: FIELD_NOT_SENT: SMS: another contact has it\.", "A field is missing there"
+    "delivered",
+    None,
+    r"as record 4711, but incomplete: FIELD_NOT_SENT: SMS: another contact has it\.",
+    "A field is missing there",
 )
 async def not_whole(stage: Stage) -> AsyncIterator[str]:
     key = await stage.contact()
@@ -468,7 +480,7 @@ async def not_whole(stage: Stage) -> AsyncIterator[str]:
         yield key
 
 
-@situation("delivered", None, r"It was delivered .*, as 4711; by now its status is Skipped\.")
+@situation("delivered", None, r"It was delivered .*, as record 4711; by now its status is Skipped\.")
 async def delivered_and_skipped(stage: Stage) -> AsyncIterator[str]:
     async with delivered(stage) as key:
         await stage.flip(key, "Skipped")
@@ -478,7 +490,7 @@ async def delivered_and_skipped(stage: Stage) -> AsyncIterator[str]:
 @situation(
     "overtaken",
     None,
-    r"as 4711; the record has the values of row 2d1e0a1c-0000-4000-8000-000000000002, which was flipped later, .* ago\)\.",
+    r"as record 4711; the record has the values of row 2d1e0a1c-0000-4000-8000-000000000002, which was flipped later, .* ago\)\.",
     "Another row with the same address was sent",
 )
 async def overtaken(stage: Stage) -> AsyncIterator[str]:

@@ -2,6 +2,7 @@
 
 import re
 
+import asyncpg
 import pytest
 
 from crm_sync.postgres import locks
@@ -73,6 +74,56 @@ async def test_a_role_that_is_set_in_place_of_the_one_that_logs_in_is_told(app, 
     assert code == 1
     (told,) = [line for line in lines if line.startswith("ok database")]
     assert f"{WORKER} acts as {other}, whose rights count: ALTER ROLE ... SET role has that effect" in told
+
+
+@pytest.mark.parametrize(
+    ("taken", "write"),
+    [
+        ("INSERT ON crm_sync.brevo_line", "UPDATE contacts SET brevo_sync_status = 'Queued'"),
+        ("INSERT ON crm_sync.tombstones", "DELETE FROM contacts"),
+        ("USAGE ON SCHEMA crm_sync", "DELETE FROM contacts"),
+    ],
+)
+async def test_rights_that_the_owner_of_the_triggers_lost_are_told_with_what_gives_them_back(app, url, brevo, taken, write):
+    owner = f"crm_sync_owner_{WORKER.rpartition('_')[2]}"
+    await app.execute("INSERT INTO contacts (email, brevo_contact_id) VALUES ('ada@example.com', '7')")
+    await app.execute("SELECT crm_sync.set_on_delete('brevo', 'delete')")
+    await app.execute(f"CREATE ROLE {owner}")
+    try:
+        for case in ("flip", "placed", "deleted"):
+            await app.execute(f"ALTER FUNCTION crm_sync.brevo_{case}() OWNER TO {owner}")
+        await app.execute(f"GRANT USAGE ON SCHEMA crm_sync, public TO {owner}; GRANT ALL ON contacts TO {owner}")
+        await app.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA crm_sync TO {owner}")
+        assert (await checked(environment(url, brevo)))[0] == 0
+        await app.execute(f"REVOKE {taken} FROM {owner}")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await app.execute(write)
+        code, lines = await checked(environment(url, brevo))
+        [told] = [line for line in lines if line.startswith("wrong brevo triggers")]
+        assert code == 1
+        assert f"the trigger functions run as {owner}, which lacks rights" in told
+        await app.execute(told.partition("lacks rights: ")[2])
+        await app.execute(write)
+        assert (await checked(environment(url, brevo)))[0] == 0
+    finally:
+        await app.execute(f"REASSIGN OWNED BY {owner} TO postgres; DROP OWNED BY {owner}; DROP ROLE {owner}")
+
+
+@pytest.mark.parametrize(
+    ("index", "said"),
+    [(None, "no index begins with the key id, so"), ("(id)", "nothing keeps two contacts from having the same id now")],
+)
+async def test_the_index_of_the_key_that_was_dropped_is_told(app, url, brevo, index, said):
+    await app.execute("ALTER TABLE contacts DROP CONSTRAINT contacts_pkey CASCADE")
+    if index:
+        await app.execute(f"CREATE INDEX ON contacts {index}")
+    code, lines = await checked(environment(url, brevo))
+    [told] = [line for line in lines if line.startswith("warning contacts table")]
+    assert code == 0
+    assert said in told
+    await app.execute(told.rpartition(": ")[2].replace("CONCURRENTLY", ""))
+    _, lines = await checked(environment(url, brevo))
+    assert not [line for line in lines if line.startswith("warning contacts table")]
 
 
 async def test_names_that_have_no_effect_are_told(url, brevo, tmp_path):

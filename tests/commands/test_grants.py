@@ -66,13 +66,13 @@ async def test_a_worker_claims_and_finishes(app, worker, kind):
     assert await worker.contacts.orphans([1]) == [(contact_id, contact.token, 1)]
     assert await worker.finish(contact, kind, error="A: b", remote_id="7")
     assert (await pair(app, contact_id))[0] in ("Complete", "Error", "Queued")
-    await worker.contacts.next_due()
+    await worker.contacts.line.next_due()
 
 
 async def test_a_worker_lines_up_strays(app, worker):
     await app.execute("SET session_replication_role = replica")
     await insert(app, "Queued")
-    assert await worker.contacts.line_up_strays(0, await worker.contacts.pages()) == (1, 0)
+    assert await worker.strays.line_up(0, await worker.strays.pages()) == (1, 0)
     assert len(await worker.claim()) == 1
 
 

@@ -23,6 +23,7 @@ from tests.harness import TIMEOUT_S
 from tests.reports.test_status_report import cells
 from tests.roles import WORKER, adopt, as_worker
 from tests.servers import OPTIONS, VERSION, memory
+from tests.steps import make_due
 
 
 def run(url: str, *arguments: str, code: int | None = None) -> str:
@@ -304,6 +305,15 @@ async def test_a_crm_that_is_down_needs_a_person_and_one_that_pauses_does_not(ap
     await line_up(app, 1)
     await app.execute(f"UPDATE crm_sync.lanes SET {change} WHERE crm = 'brevo'")
     run(url, code=code)
+
+
+@pytest.mark.usefixtures("worker")
+@pytest.mark.parametrize(("state", "code"), [("closed", 1), ("throttled", 0)])
+async def test_a_crm_that_is_stalled_needs_a_person(app, url, state, code):
+    await line_up(app, 1)
+    await make_due(app, in_s=-300)
+    await app.execute("UPDATE crm_sync.lanes SET breaker = $1 WHERE crm = 'brevo'", state)
+    assert ("stalled" in run(url, code=code)) is (code == 1)
 
 
 async def test_it_exits_with_69_where_the_database_cannot_be_asked():

@@ -86,7 +86,7 @@ async def test_a_contact_in_line_is_delivered_and_shown(app, url, brevo):
     assert f"POST {brevo.url}/v3/contacts" in said
     assert '"FIRSTNAME": "Ada"' in said
     assert "answered 201" in said
-    assert f"outcome delivered as {row['contact_id']}" in said
+    assert f"outcome delivered as record {row['contact_id']}" in said
     for column, value in (("brevo_sync_status", "Complete"), ("brevo_contact_id", row["contact_id"]), ("brevo_attempts", "1")):
         assert f"{column} {value}" in said
 

@@ -206,6 +206,7 @@ def test_what_lasts_is_never_given_up_and_what_is_over_as_long_as_one_channel_is
 
 @pytest.mark.parametrize("condition", Condition)
 def test_each_says_what_to_do_and_by_which_command_it_is_seen(condition):
-    assert condition.what
+    assert condition.named("brevo", "DUPLICATE").startswith("brevo ")
+    assert "{" not in condition.named("brevo", "DUPLICATE")
     assert condition.remedy.format(crm="brevo", code="DUPLICATE")
     assert condition.command.format(crm="brevo", code="DUPLICATE").startswith("crm-sync ")

@@ -36,6 +36,14 @@ def test_refused_credentials_are_tried_again_less_often():
     assert distances(refused=True) == [1, 2, 4, 8, 16, 32, *[USUAL.longest_refused_probe_s] * 4]
 
 
+@pytest.mark.parametrize(("chance", "share"), [(0.0, 1.0), (0.5, 0.75), (0.98, 0.51)])
+def test_chance_takes_up_to_half_of_a_wait_so_that_lanes_do_not_probe_together(chance, share):
+    first = Breaker().failed(100.0, chance, "why")
+    assert first.next_probe == pytest.approx(100.0 + share * USUAL.first_probe_s)
+    again = first.probed(110.0).failed(110.0, chance, "why", probe=True)
+    assert again.next_probe == pytest.approx(110.0 + share * 2 * USUAL.first_probe_s)
+
+
 def test_nobody_probes_before_its_time_and_one_does_then():
     assert OPEN.probed(OPEN.next_probe - 0.001) is None
     probing = OPEN.probed(OPEN.next_probe)
@@ -53,6 +61,11 @@ def test_stragglers_from_before_it_opened_change_nothing():
     assert OPEN.answered(100.5) == OPEN
     probing = OPEN.probed(101.0)
     assert probing.failed(101.1, 0.0, "another reason") == probing
+
+
+def test_a_probe_that_fails_when_another_worker_has_failed_with_its_own_changes_nothing():
+    again = OPEN.probed(101.0).failed(101.5, 0.0, "TIMEOUT: no answer", probe=True)
+    assert again.failed(102.0, 0.0, "another reason", probe=True) == again
 
 
 def test_a_failed_probe_keeps_since_when_it_is_down():
@@ -87,6 +100,7 @@ def test_throttled_again_by_the_probe_it_pauses_again():
 def test_a_probe_that_there_was_nothing_for_is_given_back(before):
     back = before.probed(101.0).given_back(101.1)
     assert (back.state, back.since, back.openings) == (before.state, before.since, before.openings)
+    assert back.probed(101.0 + USUAL.first_probe_s) is None
     assert back.probed(101.1 + USUAL.first_probe_s) is not None
 
 
@@ -138,3 +152,9 @@ def test_after_an_outage_twice_as_many_with_each_answer():
         limits.append(ramp.limit(16))
         ramp.answered()
     assert limits == [2, 4, 8, 16, 16, 16]
+
+
+def test_an_answer_without_an_outage_before_it_limits_nothing():
+    ramp = Ramp()
+    ramp.answered()
+    assert ramp.limit(500) == 500

@@ -243,6 +243,45 @@ def test_slow_answers_shrink_it_to_what_the_server_works_on_and_by_half_at_most(
     assert concurrency.limit == 5
 
 
+@pytest.mark.parametrize(("queue", "limit"), [(2, 16 + 3), (5, 16), (8, 16 - 8 + 3)])
+def test_a_short_queue_lets_it_grow_a_longer_one_leaves_it_and_a_long_one_shrinks_it(queue, limit):
+    concurrency, now = measured()
+    answer(concurrency, 0.125 * 16 / (16 - queue), now)
+    assert concurrency.limit == limit
+
+
+def test_how_many_were_in_flight_before_it_shrank_is_no_reason_to_grow():
+    concurrency, now = measured()
+    now = answer(concurrency, 0.25, now)
+    shrunk = concurrency.limit
+    for _ in range(3 * ROUND):
+        now += 0.125
+        concurrency.answered(1, 0.125, 3, now)
+    assert concurrency.limit == shrunk < 16
+
+
+def test_answers_from_before_a_failure_are_not_judged_with_those_after_it():
+    concurrency, now = measured()
+    for _ in range(ROUND - 1):
+        now += 0.125
+        concurrency.answered(1, 0.125, 16, now)
+    concurrency.failed(0.125, now)
+    for _ in range(ROUND - 1):
+        now += 0.125
+        concurrency.answered(1, 0.125, 8, now)
+    assert concurrency.limit == 8
+    concurrency.answered(1, 0.125, 8, now + 0.125)
+    assert concurrency.limit == 10
+
+
+def test_quick_answers_beside_some_of_a_size_that_was_never_measured_alone_lower_the_time_of_their_own_only():
+    concurrency, now = measured()
+    for number in range(ROUND):
+        now += 0.1
+        concurrency.answered(200 if number % 4 == 0 else 1, 0.1, 16, now)
+    assert concurrency.alone_s == {1: pytest.approx(0.96 * 0.125)}
+
+
 def test_a_limit_that_is_not_used_does_not_grow():
     one = Client(AdaptiveConcurrency(64), wants=3)
     server = Server(16).serve(300, one)

@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from crm_sync.core.connection_string import PARAMETERS, ConnectionString, For
+from crm_sync.core.connection_parameters import PARAMETERS, For
+from crm_sync.core.connection_string import ConnectionString
 from crm_sync.core.postgres_url import parameters_of, url_of
 
 URL = "postgresql://ada:secret@db.example.com:5433/shop"

@@ -49,6 +49,12 @@ def test_a_quarter_of_what_is_claimed_may_be_fresh(backlog, limit, shares):
     assert [backlog.share(limit) for _ in shares] == shares
 
 
+def test_if_all_may_be_fresh_no_share_is_used_up(backlog):
+    assert [backlog.share(1, all_fresh=True) for _ in range(5)] == [1] * 5
+    assert [backlog.share(1) for _ in range(4)] == [0, 0, 0, 1]
+    assert Fairness().share(1, all_fresh=True) == 0
+
+
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=50))
 def test_whatever_the_limits_the_share_is_never_more_and_never_a_contact_less(limits):
     fairness = Fairness(fresh_from=NOON)
@@ -60,6 +66,15 @@ def test_whatever_the_limits_the_share_is_never_more_and_never_a_contact_less(li
 def test_a_claim_that_comes_back_not_full_ends_the_backlog(backlog):
     assert not backlog.claimed(100, 25, 74, 25, 5.0)
     assert backlog.fresh_from is None
+
+
+def test_one_contact_is_enough_for_that_and_the_next_backlog_begins_with_no_share(backlog):
+    assert backlog.share(3) == 0
+    assert not backlog.claimed(100, 25, 1, 0, 5.0)
+    assert backlog.fresh_from is None
+    assert backlog.claimed(100, 0, 100, 0, 6.0)
+    backlog.measured(look(after(6), newest=after(5)))
+    assert [backlog.share(1) for _ in range(4)] == [0, 0, 0, 1]
 
 
 def test_an_empty_claim_ends_nothing_for_the_gate_may_be_closed(backlog):

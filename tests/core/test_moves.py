@@ -73,6 +73,36 @@ def test_it_forgets_what_is_over(tally):
     for second in range(10_000):
         tally.add([finish(Kind.DELIVERED)], set(), float(second))
     assert len(tally._delivered) < 200
+    assert tally.deliveries(9999.0) == [1] * 60
+
+
+def test_what_fails_is_no_delivery(tally):
+    tally.add([finish(Kind.RETRY), finish(Kind.REJECTED)], set(), 100.0)
+    assert tally.delivered_at is None
+    assert sum(tally.deliveries(100.0)) == 0
+
+
+def test_a_later_count_does_not_move_again_what_was_moved(tally):
+    tally.add([finish(Kind.DELIVERED)], set(), 5.0)
+    tally.told(tally.untold(), COUNTED, 1.0)
+    assert tally.untold() == {}
+
+
+def test_reports_before_the_first_count_lose_nothing():
+    tally = Moves(lambda: None)
+    tally.add([finish(Kind.DELIVERED, SINCE)], set(), 6.0)
+    tally.told({}, None)
+    tally.told({}, COUNTED, 5.0)
+    assert tally.untold() == {"new": -1, "complete": 1}
+
+
+def test_a_count_that_moves_nothing_is_not_worth_telling():
+    changes = []
+    tally = Moves(lambda: changes.append(None))
+    tally.add([finish(Kind.DELIVERED)], set(), 4.0)
+    changes.clear()
+    tally.told({}, COUNTED, 5.0)
+    assert changes == []
 
 
 def test_each_finish_is_worth_telling():

@@ -170,6 +170,20 @@ def test_nobody_takes_further_ahead_than_the_longest_or_than_they_said():
     assert max(take(windows, Budget(), START, 100, 1000.0).slots) <= START + LONGEST_AHEAD_S
 
 
+@unhurried
+@given(several_windows, takes, st.floats(0, 3))
+def test_who_needs_some_time_gets_no_slot_that_is_nearer_and_nobody_else_loses_one(windows, steps, lead_s):
+    budget, now = Budget(), START
+    for passed, wanted, ahead_s in steps:
+        now += passed
+        budget = take(windows, budget, now, wanted, ahead_s).budget
+    slow, quick = (take(windows, budget, now, 1, LONGEST_AHEAD_S, lead_s=lead) for lead in (lead_s, 0.0))
+    assert all(slot >= now + lead_s for slot in slow.slots)
+    assert all(slow.budget.used(window, now) >= budget.used(window, now) for window in windows)
+    if quick.count and quick.first >= now + lead_s:
+        assert slow == quick
+
+
 def test_who_wants_nothing_gets_nothing():
     taken = take((TEN_SECONDS, HOUR), Budget(), START, 0, 1.0)
     assert taken.count == 0

@@ -83,6 +83,28 @@ def test_without_a_verdict_it_is_due_at_once_and_history_is_told_only_if_it_was_
     assert (told(answered), answered.sent, answered.receipt) == (TOLD, False, RECEIPT)
 
 
+EMPTIES = contact(1)._replace(sent=Sent(0b001, 0b110, {"FIRSTNAME": 1, "CITY": 2, "SMS": 4}, ("FIRSTNAME",), "9"))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "stored", "ending"),
+    [
+        (Outcome.delivered("9"), False, Ending(gone=0b001, landed=0b110, emptied=0b001)),
+        (Outcome.delivered("9", left=frozenset({"SMS"})), True, Ending(gone=0b101, landed=0b010, emptied=0b001)),
+        (Outcome.delivered("10"), False, Ending(gone=~0b110, landed=0b110)),
+        (Outcome.failed("LOCKED", "why"), False, Ending(gone=0b110, landed=0)),
+        (Outcome.rejected("REJECTED", "why"), True, Ending(gone=0, landed=0b110)),
+    ],
+)
+def test_a_finish_says_which_fields_are_in_the_crm(outcome, stored, ending):
+    assert POLICY.finish(EMPTIES, outcome, 0.5, stored=stored).sent_fields == ending
+
+
+def test_of_a_contact_that_was_never_sent_what_was_to_be_written_is_not_there():
+    assert deferred(EMPTIES).sent_fields == Ending(gone=0b110, landed=0)
+    assert set_aside(EMPTIES, Unsent(done=False)).sent_fields == Ending(gone=0b110, landed=0)
+
+
 def test_answered_without_being_stored_what_was_to_be_written_is_not_there():
     writes = TRACED._replace(sent=Sent(0b001, 0b011, {"FIRSTNAME": 1, "CITY": 2}, ()))
     assert deferred(writes, receipt=RECEIPT).sent_fields == Ending(0b010, 0)
@@ -118,6 +140,12 @@ def test_a_failure_has_a_code_whatever_its_client_names(verdict, code, reason, e
 
 def test_a_delivery_without_a_code_has_no_error():
     assert POLICY.finish(contact(1), Outcome.delivered("9"), 0.5).error is None
+
+
+def test_only_a_delivery_gives_the_row_an_id_and_not_at_every_crm():
+    assert POLICY.finish(contact(1), Outcome.delivered(None), 0.5).remote_id is None
+    for verdict in (Verdict.FAILED, Verdict.REJECTED):
+        assert POLICY.finish(contact(1), Outcome(verdict, "CODE", "why", "9"), 0.5).remote_id is None
 
 
 def test_values_of_the_contact_are_masked_in_the_reason():

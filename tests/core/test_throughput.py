@@ -24,6 +24,14 @@ def test_a_pause_brings_it_down():
     assert seen.per_s(20.0 + WINDOW_S) == 0
 
 
+def test_what_came_before_a_pause_does_not_count_with_what_comes_after_it():
+    seen = Throughput()
+    seen.per_s(10.0)
+    seen.add(40, 10.05)
+    seen.add(10, 20.0)
+    assert seen.per_s(20.0 + WINDOW_S) == pytest.approx(10 / WINDOW_S)
+
+
 @given(st.floats(0.001, 0.02), st.integers(1, 50))
 def test_a_steady_stream_is_told_as_it_is(every_s, count):
     seen = Throughput()

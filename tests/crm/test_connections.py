@@ -9,7 +9,8 @@ from yarl import URL
 from crm_sync.crm.connections import KEEP_ALIVE_S, Connections, _Line
 from crm_sync.crm.exchange import Request
 from crm_sync.crm.http import Http
-from crm_sync.errors import OutageError
+from crm_sync.crm.trail import followed
+from crm_sync.errors import HeldBackError, OutageError
 from tests.harness import TIMEOUT_S
 from tests.keeping_server import GOOD, KeepingServer, end, reset
 
@@ -257,3 +258,27 @@ async def test_an_unusual_answer_is_an_answer(answer):
 
 async def test_connections_that_were_never_opened_can_be_closed():
     await Connections(1.0).close()
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["a new connection", "a kept one"])
+async def test_a_request_that_may_not_go_on_is_not_sent_and_its_connection_is_kept(first):
+    async with KeepingServer(lambda *_: GOOD) as server, Http(server.url, {}) as http:
+        if not first:
+            await http.request("POST", "/contacts", {})
+        before = [*server.heard]
+        with followed("brevo", "upsert", lambda: False) as trail, pytest.raises(HeldBackError, match="the session was lost"):
+            await http.request("POST", "/contacts", {})
+        assert server.heard == before
+        assert not trail.all_written
+        await http.request("POST", "/contacts", {})
+        assert server.heard == [*before, (1, len(before) + 1)]
+
+
+async def test_a_delivery_of_several_requests_ends_where_it_may_not_go_on():
+    async with KeepingServer(lambda *_: GOOD) as server, Http(server.url, {}) as http:
+        may = iter([True, False])
+        with followed("brevo", "upsert", lambda: next(may)):
+            await http.request("GET", "/contacts")
+            with pytest.raises(HeldBackError):
+                await http.request("POST", "/contacts", {})
+    assert server.heard == [(1, 1)]

@@ -18,8 +18,10 @@ from crm_sync.crm.mautic import likeness as mautic_likeness
 from crm_sync.crm.mautic import schema as mautic_schema
 from crm_sync.crm.values import BREVO, HUBSPOT, MAUTIC
 from crm_sync.errors import UnsendableError
-from crm_sync.sandbox.brevo.account import BrevoAccount, BrevoError
-from crm_sync.sandbox.hubspot.account import HubSpotAccount, HubSpotError
+from crm_sync.sandbox.brevo.account import BrevoAccount
+from crm_sync.sandbox.brevo.errors import BrevoError
+from crm_sync.sandbox.hubspot.account import HubSpotAccount
+from crm_sync.sandbox.hubspot.errors import HubSpotError
 from crm_sync.sandbox.mautic.account import ItemError, MauticAccount
 from crm_sync.sandbox.mautic.showing import details, shown_fields
 

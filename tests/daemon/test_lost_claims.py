@@ -12,14 +12,13 @@ from crm_sync.errors import UnreadableError
 from crm_sync.postgres import locks
 from crm_sync.table.contacts import Contacts
 from tests.commands.test_check import checked
-from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, running, until, until_asleep
+from tests.harness import ALL_COMPLETE, SESSIONS, TIMEOUT_S, ScriptedCrm, running, until, until_asleep
 from tests.process import environment
 from tests.roles import adopt, let_in
 from tests.steps import insert, read
 
 NO_TICK = Waits(tick_s=3600.0)
 QUICK_TICK = Waits(tick_s=0.1)
-SESSIONS = "FROM pg_stat_activity WHERE application_name = 'crm-sync session' AND datname = current_database()"
 # As after a data-only restore, pg_restore --disable-triggers, or logical replication.
 RESTORE = """
 INSERT INTO contacts (

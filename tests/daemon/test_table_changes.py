@@ -243,3 +243,25 @@ async def test_what_concerns_no_lane_opens_none_anew(app, url, crm):
             await true(lambda: daemon._wiring._table_then != before)
         assert daemon._wiring.lanes["brevo"] is lane
     assert not told(logged, events.TABLE_CHANGED)
+
+
+async def test_contacts_of_a_partition_that_is_attached_are_delivered_at_once(owner, empty_url, crm):
+    await owner.execute(
+        "CREATE TABLE contacts (id int PRIMARY KEY, email text, first_name text) PARTITION BY RANGE (id); "
+        "CREATE TABLE first PARTITION OF contacts FOR VALUES FROM (0) TO (10) PARTITION BY RANGE (id); "
+        "CREATE TABLE low PARTITION OF first FOR VALUES FROM (0) TO (5)"
+    )
+    await adopt_again(empty_url)
+    async with running(empty_url, crm, waits=QUICK):
+        await owner.execute("INSERT INTO contacts (id, email, brevo_sync_status) VALUES (1, '1@x.org', 'Queued')")
+        await until(owner, ALL_COMPLETE)
+        await owner.execute(
+            "CREATE TABLE second (LIKE contacts INCLUDING ALL); CREATE TABLE high (LIKE contacts INCLUDING ALL); "
+            "INSERT INTO second (id, email, brevo_sync_status) VALUES (10, '10@x.org', 'Queued'); "
+            "INSERT INTO high (id, email, brevo_sync_status) VALUES (5, '5@x.org', 'Queued')"
+        )
+        await owner.execute("ALTER TABLE contacts ATTACH PARTITION second FOR VALUES FROM (10) TO (20)")
+        await until(owner, f"count(*) = 2 AND {ALL_COMPLETE}")
+        await owner.execute("ALTER TABLE first ATTACH PARTITION high FOR VALUES FROM (5) TO (10)")
+        await until(owner, f"count(*) = 3 AND {ALL_COMPLETE}")
+    assert sorted(request[0].email for request in crm.requests) == ["10@x.org", "1@x.org", "5@x.org"]

@@ -36,6 +36,19 @@ class RecordingCrm(ScriptedCrm):
         return Outcome.delivered(crm_id)
 
 
+class SlowToSayFields(RecordingCrm):
+    """Its fields are asked for, too. asked: set once they are. says_fields: set for it to answer."""
+
+    def __init__(self, **details: Any) -> None:
+        super().__init__(**details)
+        self.says_fields = asyncio.Event()
+        self.asked = asyncio.Event()
+
+    async def schema(self) -> None:
+        self.asked.set()
+        await self.says_fields.wait()
+
+
 async def assert_promise_kept(app: asyncpg.Connection, crm: RecordingCrm) -> None:
     """Every contact is Complete and the CRM holds its last state; nothing is in flight; no record exists twice."""
     rows = await app.fetch(

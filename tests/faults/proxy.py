@@ -63,8 +63,10 @@ class Link:
     def reset(self) -> None:
         """Ends both sides like a broken connection."""
         for _, writer in filter(None, (self._client, self._server)):
-            with suppress(OSError, ValueError):  # closed already: uvloop says ValueError
-                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
+            line = writer.get_extra_info("socket")  # None if it is closed already
+            if line is not None:
+                with suppress(OSError, ValueError):  # closed meanwhile: uvloop says ValueError
+                    line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
             writer.transport.abort()
 
     async def _carry(self, carry: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -49,6 +49,7 @@ TABLE = (
             f"{DAEMON}process.py::test_killed_in_the_middle_and_started_again_it_delivers_everything",
             f"{LANE}lane.py::test_a_contact_that_outlived_all_its_workers_is_parked_with_that_reason",
             f"{FAULTS}connection.py::test_what_waited_for_its_turn_when_another_took_it_over_is_not_sent_after_it",
+            f"{FAULTS}midway.py",
         ),
     ),
     Row(
@@ -60,6 +61,11 @@ TABLE = (
         "a trigger of the application undoes a claim or an outcome without an error: it returns NULL, or puts a column back",
         "the row, or the log and `crm-sync check`, name the trigger; the row is tried again less and less often, others go on",
         (f"{FAULTS}undone_writes.py",),
+    ),
+    Row(
+        "a trigger of the application flips a contact whenever a worker writes its row, or that of another",
+        "it is sent less and less often; its row, the log and `crm-sync check` name the trigger; others and real flips go on",
+        (f"{FAULTS}flipping_triggers.py",),
     ),
     Row(
         "a trigger of the application is slow for some rows",
@@ -165,6 +171,26 @@ TABLE = (
         "a column of ours or the key is renamed, dropped or given another type; the line of a CRM is dropped",
         "the application's writes go through, with a warning; other CRMs see theirs; once mended, what was flipped is delivered",
         (f"{FAULTS}broken_columns.py",),
+    ),
+    Row(
+        "an event trigger of the database fails at a command's DDL",
+        "its function is named, and nothing else is advised",
+        (f"{COMMANDS}event_triggers.py",),
+    ),
+    Row(
+        "the index of the key is dropped",
+        "contacts are delivered, and `crm-sync check` says which index is missing",
+        (f"{COMMANDS}check.py::test_the_index_of_the_key_that_was_dropped_is_told",),
+    ),
+    Row(
+        "a table is made that inherits from the contacts table",
+        "its rows are neither sent nor changed, and `crm-sync check` names it",
+        (f"{FAULTS}heirs.py",),
+    ),
+    Row(
+        "a time in our columns is infinite, before Christ or after 9999",
+        "what is due is delivered at its first attempt, and no other waits; every command tells of it",
+        (f"{FAULTS}odd_times.py",),
     ),
     Row(
         "a business transaction holds row locks for minutes",
@@ -325,6 +351,7 @@ TABLE = (
             f"{FAULTS}server.py::test_work_on_the_table_under_load_loses_nothing",
             f"{FAULTS}server.py::test_a_table_lock_is_waited_for_and_what_was_flipped_is_delivered",
             f"{FAULTS}server.py::test_a_lock_that_is_held_longer_than_the_role_may_wait_is_waited_for",
+            f"{TABLE_ROOM}table_locks.py",
             f"{FAULTS}server.py::test_a_column_of_ours_dropped_under_way_is_told_with_its_name_and_the_worker_goes_on",
             f"{DAEMON}lane_faults.py",
         ),
@@ -398,6 +425,14 @@ TABLE = (
         (
             f"{LANE}tombstones.py",
             f"{TABLE_ROOM}tombstones.py",
+        ),
+    ),
+    Row(
+        "the database is far away or slow, and the account of the CRM has a limit",
+        "the limit is kept and used; few slots pass unused",
+        (
+            "tests/limits/test_slots.py::test_a_worker_far_from_its_database_reserves_slots_that_are_still_to_come",
+            "tests/limits/test_slots.py::test_a_database_that_answers_now_fast_now_slowly_is_no_obstacle",
         ),
     ),
     Row(

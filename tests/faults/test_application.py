@@ -252,11 +252,11 @@ async def test_a_snapshot_held_open_leaves_the_cost_of_a_claim_flat(app, other_a
         await other_app.fetchval("SELECT count(*) FROM contacts")
         await contacts.claim(1, 1 << 32)
         for number in range(36):
-            contacts._full_look_at = float("inf")
-            cursor, explained = contacts._cursor, Explained(app)
+            contacts.line._full_look_at = float("inf")
+            cursor, explained = contacts.line._cursor, Explained(app)
             contacts._database = explained
             await contacts.claim(100, 1 << 32)  # as it finds nothing, it also looks from the start
-            contacts._database, contacts._cursor = pool, cursor
+            contacts._database, contacts.line._cursor = pool, cursor
             claims.append(explained.pages[0])
             full_looks.append(explained.pages[1])
             claimed = (await contacts.claim(500, (1 << 32) + number)).contacts

@@ -5,22 +5,24 @@ from dataclasses import replace
 
 import asyncpg
 import pytest
+import structlog
 
+from crm_sync.core.outcome import Finish, Kind
+from tests import roles
 from tests.adoption.older import adopt_before
 from tests.adoption.steps import adopt
 from tests.adoption.test_partitions import LIST
 from tests.daemon.test_lane_faults import FAULTY, QUICK, WELL, of_both
 from tests.faults.broken_columns import CASES, KEY, OF_BREVO, Broken, warnings
 from tests.faults.promise import RecordingCrm
-from tests.harness import until, working
+from tests.harness import ALL_COMPLETE, SESSIONS, daemon_for, until, working
 from tests.steps import insert, open_worker, read, watch
 from tests.table.test_caught_flips import LAST, ON_CHANGE
 from tests.tiers import one_case_quick
 
 STATUS = "brevo_sync_status"
 NOT_SEEN = "crm-sync has not seen this change for brevo: "
-# An outcome of a row whose due time was dropped is refused until the full look has given it one. It is tried again soon.
-QUICKER = replace(QUICK, strays_again_s=0.05, avoid_row_s=0.2)
+QUICKER = replace(QUICK, strays_again_s=0.05, avoid_row_s=3600.0)  # no row is refused
 
 
 async def without_triggers(app, statement):
@@ -142,6 +144,25 @@ async def test_once_it_is_mended_all_that_was_flipped_meanwhile_is_delivered_and
     assert await app.fetchval(f"SELECT {STATUS} FROM contacts WHERE email = 'withdrawn@x.org'") == "Skipped"
 
 
+async def test_an_outcome_that_comes_before_the_full_look_is_written_once_the_due_time_is_back(app, url):
+    for email in "abc":
+        await insert(app, "Queued", email)
+    broken = Broken(url, "brevo_due_at", "dropped")
+    async with open_worker(url, 1) as worker:
+        contacts = await worker.claim()
+        await broken.begin(app)
+        await broken.mend(app)
+        kinds = [Kind.DELIVERED, Kind.RETRY, Kind.REJECTED]
+        finishes = [Finish(one.id, one.token, kind, "A: b") for one, kind in zip(contacts, kinds, strict=True)]
+        assert (await worker.contacts.finish(finishes)).written == []
+        assert await worker.contacts.still_claimed(finishes) == {one.id for one in contacts}
+        finished = await worker.contacts.finish(finishes)
+        assert (finished.written, finished.refused) == (finishes, [])
+        assert not worker.contacts.avoiding
+    assert {row[0] for row in await app.fetch("SELECT brevo_sync_status::text FROM contacts")} == {"Complete", "Queued", "Error"}
+    assert await app.fetchval("SELECT array_agg(outcome ORDER BY outcome) FROM crm_sync.history") == sorted(kinds)
+
+
 async def test_the_other_crm_ends_a_wait_for_a_retry_though_the_roll_up_reads_the_column(app, url):
     contact = await insert(app, "New")
     await app.execute("UPDATE contacts SET hubspot_sync_status = 'Queued'")
@@ -167,7 +188,7 @@ async def test_without_its_line_a_flip_goes_through_and_is_found_once_there_is_o
     assert (await read(app, contact))["due_at"] is not None
     await adopt(url)
     async with open_worker(url, 1) as worker:
-        await worker.contacts.line_up_strays(0, 100)
+        await worker.strays.line_up(0, 100)
         assert {one.email for one in await worker.claim()} == {"ada@example.com", "eve@example.com"}
 
 
@@ -193,8 +214,32 @@ async def test_a_type_or_the_schema_that_has_another_name_is_no_other_case(app, 
         await session.execute(f"UPDATE contacts SET brevo_sync_status = '{word}' WHERE id = $1", contact)
     await app.execute(f"ALTER {mended}")
     async with open_worker(url, 1) as worker:
-        await worker.contacts.line_up_strays(0, 100)
+        await worker.strays.line_up(0, 100)
         assert {one.email for one in await worker.claim()} == {"before", "0", "1"}
+
+
+@pytest.mark.parametrize(
+    "statement", ["SCHEMA public RENAME TO app", "TYPE public.crm_processing_status RENAME TO states"], ids=["schema", "type"]
+)
+async def test_a_name_that_stays_another_is_told_and_once_adopted_the_flips_made_meanwhile_are_delivered(app, url, statement):
+    crm = RecordingCrm()
+    async with working(daemon_for(url, crm, waits=QUICKER)):
+        await insert(app, "Queued", "before@x.org")
+        await until(app, ALL_COMPLETE)
+        await app.execute(f"ALTER {statement}; SET search_path = public, app; DISCARD PLANS")
+        await app.execute(f"SELECT pg_terminate_backend(pid) {SESSIONS}")  # what was parsed before goes on as it was
+        await insert(app, "Queued", "meanwhile@x.org")
+        await until(app, FAULTY)
+        fault = await app.fetchval("SELECT fault FROM crm_sync.lanes WHERE crm = 'brevo'")
+        assert fault.startswith("the type of a status column has another name or schema")
+        assert fault.endswith("run `crm-sync adopt`")
+        with structlog.testing.capture_logs():
+            await asyncio.to_thread(roles.adopt, url)
+            await asyncio.to_thread(roles.let_in, url)
+        await until(app, ALL_COMPLETE)
+        await insert(app, "Queued", "after@x.org")
+        await until(app, ALL_COMPLETE)
+    assert crm.log == ["before@x.org", "meanwhile@x.org", "after@x.org"]
 
 
 @pytest.mark.parametrize(("column", "way"), one_case_quick([("brevo_attempts", "renamed"), *CASES]))
@@ -209,7 +254,7 @@ async def test_a_change_of_a_watched_column_goes_through_and_is_followed_later(a
     if column in (KEY, STATUS):
         return  # another contact, or none that was wanted
     async with open_worker(url, 1) as worker:
-        await worker.contacts.line_up_strays(0, 100)
+        await worker.strays.line_up(0, 100)
         if way == "renamed":
             assert [one.id for one in await worker.claim()] == [contact]
 
@@ -274,7 +319,7 @@ async def test_a_row_that_moves_to_another_partition_meanwhile_stays_what_it_was
     assert await owner.fetchval("SELECT remote_id FROM crm_sync.tombstones") == "4"
     await owner.execute(f"ALTER TABLE people RENAME {name} TO {column}")
     async with open_worker(empty_url, 1) as worker:
-        await worker.contacts.line_up_strays(0, 100)
+        await worker.strays.line_up(0, 100)
         assert {one.email for one in await worker.claim()} == {"line", "new"}
 
 
@@ -291,7 +336,7 @@ async def test_a_flip_of_the_application_s_own_trigger_is_seen_for_the_other_crm
     assert [message.message for message in told] == [f'{NOT_SEEN}record "new" has no field "brevo_due_at"']
     await broken.mend(app)
     async with open_worker(url, 1) as worker:
-        await worker.contacts.line_up_strays(0, 100)
+        await worker.strays.line_up(0, 100)
         assert [one.email for one in await worker.claim()] == ["ada@example.com"]
 
 

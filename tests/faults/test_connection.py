@@ -14,13 +14,12 @@ from crm_sync.lane.delivery import Deliveries
 from crm_sync.postgres import backoff
 from tests.faults.promise import LINE_UP, RecordingCrm, Stopwatch, assert_promise_kept, said
 from tests.faults.proxy import Link, Proxy
-from tests.harness import ALL_COMPLETE, TIMEOUT_S, daemon_for, running, until, until_asleep
+from tests.harness import ALL_COMPLETE, SESSIONS, TIMEOUT_S, daemon_for, running, until, until_asleep
 from tests.steps import insert, read
 from tests.tiers import one_quick, slow
 
 CLAIM = "FOR NO KEY UPDATE SKIP LOCKED\n    )"
-FINISH = "WITH outcome AS ("
-SESSIONS = "FROM pg_stat_activity WHERE application_name = 'crm-sync session' AND datname = current_database()"
+FINISH = "finished AS ("
 SEED = 20_261_124
 CUTS = 40
 

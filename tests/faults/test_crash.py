@@ -21,7 +21,7 @@ from tests.process import ended, environment, process
 from tests.tiers import slow
 
 CLAIM = '_attempts" + 1'
-FINISH = "WITH outcome AS ("
+FINISH = "finished AS ("
 BATCH = 100
 FINISH_WAITS = (
     "FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND application_name = 'crm-sync' "

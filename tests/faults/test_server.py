@@ -15,14 +15,13 @@ from crm_sync import events
 from crm_sync.sandbox.postgres import Postgres
 from tests.faults.promise import LINE_UP, RecordingCrm, Stopwatch, assert_promise_kept, said
 from tests.faults.proxy import Proxy
-from tests.harness import ALL_COMPLETE, TIMEOUT_S, running, until, until_asleep
+from tests.harness import ALL_COMPLETE, SESSIONS, TIMEOUT_S, running, until, until_asleep
 from tests.roles import PASSWORD, WORKER, migrate
 from tests.servers import OPTIONS, VERSION, memory, running_server
 from tests.steps import insert
 from tests.tiers import alone, slow
 
 OURS = "FROM pg_stat_activity WHERE application_name LIKE 'crm-sync%' AND datname = current_database()"
-SESSIONS = "FROM pg_stat_activity WHERE application_name = 'crm-sync session' AND datname = current_database()"
 _numbers = count(1)
 
 

@@ -6,15 +6,19 @@ Whatever waits for a statement's own timeout would wait for longer than these te
 import asyncio
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from crm_sync import events
 from crm_sync.core.waits import Waits
+from crm_sync.daemon.daemon import Daemon
+from crm_sync.lane.lane import Lane
 from crm_sync.postgres.statements import files, read
-from tests.faults.promise import LINE_UP, RecordingCrm
+from tests.faults.promise import LINE_UP, SlowToSayFields
 from tests.faults.proxy import LostAnswer, Proxy
-from tests.harness import ALL_COMPLETE, TIMEOUT_S, daemon_for, running, until
+from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, account, configured, daemon_for, driven, running, until
+from tests.roles import as_worker
 from tests.tiers import one_quick, slow
 
 ENDLESS_S = 600.0
@@ -69,23 +73,10 @@ class Ambush(Proxy):
         return super().take_lost_answer(statement)
 
 
-class Crm(RecordingCrm):
-    """Its fields are asked for, too."""
-
-    def __init__(self, **details: Any) -> None:
-        super().__init__(**details)
-        self.says_fields = asyncio.Event()
-        self.says_fields.set()
-        self.asked = asyncio.Event()
-
-    async def schema(self) -> None:
-        self.asked.set()
-        await self.says_fields.wait()
-
-
 @pytest.fixture
-def crm() -> Iterator[Crm]:
-    crm = Crm(concurrency=2)
+def crm() -> Iterator[SlowToSayFields]:
+    crm = SlowToSayFields(concurrency=2)
+    crm.says_fields.set()
     yield crm
     crm.gate.set()
     crm.says_fields.set()
@@ -157,6 +148,42 @@ async def test_told_to_stop_at_any_request_it_ends_and_the_next_one_delivers(app
             crm.says_fields.set()
         await stopped(daemon, task)
     await deliver_the_rest(app, url, crm)
+
+
+async def test_told_to_stop_before_it_could_register_although_its_lane_is_open_it_ends(app, url, crm):
+    async with app.transaction():
+        await app.execute("LOCK TABLE crm_sync.workers IN SHARE MODE")
+        daemon = daemon_for(url, crm, waits=PATIENT, shutdown_grace_s=0.2)
+        task = asyncio.create_task(daemon.run())
+        async with asyncio.timeout(TIMEOUT_S):
+            while "brevo" not in daemon.in_flight:  # noqa: ASYNC110 (no event says that a lane is open)
+                await asyncio.sleep(0.01)
+        assert not daemon.session_up
+        await stopped(daemon, task)
+
+
+async def test_a_lane_that_cannot_stop_keeps_no_other_from_writing_its_outcomes(app, url, crm, monkeypatch):
+    async def stop(lane: Lane, grace_s: float) -> None:
+        if lane.crm == "hubspot":
+            raise RuntimeError("a bug")
+        await stops(lane, grace_s)
+
+    stops = Lane.stop
+    monkeypatch.setattr(Lane, "stop", stop)
+    await app.execute(LINE_UP, "a", 1)
+    accounts = {"brevo": account(crm), "hubspot": account(ScriptedCrm())}
+    daemon = Daemon(configured(accounts, database_url=as_worker(url)))
+    crm.gate.clear()
+    with capture_logs() as log:
+        async with driven(daemon):
+            await asyncio.wait_for(crm.reached(1), TIMEOUT_S)
+            daemon.stop.set()
+            crm.gate.set()
+    assert [entry["loop"] for entry in log if entry["event"] == events.LOOP_FAILED] == ["hubspot lane, stopping"]
+    assert await app.fetchval(f"SELECT {ALL_COMPLETE}")
+    assert await app.fetchval("SELECT count(*) FROM crm_sync.workers") == 1, (
+        "another worker looks for what this one may have left"
+    )
 
 
 @slow

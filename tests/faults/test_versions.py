@@ -1,5 +1,6 @@
 """Two versions of the worker on one database, as in a rolling upgrade: the previous one next to the current one."""
 
+import asyncio
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,7 +9,7 @@ import pytest
 
 from tests.faults.real_crms import complete
 from tests.faults.real_worker import LINE_UP, assert_kept, working
-from tests.harness import until
+from tests.harness import TIMEOUT_S, until
 from tests.process import environment
 from tests.tiers import slow
 
@@ -52,6 +53,10 @@ async def test_two_versions_share_the_work_and_send_nothing_twice(app, url, brev
             await app.execute(LINE_UP.format(crm="brevo"), f"{part}.", PEOPLE // 4)
         await until(app, complete("brevo"))
         await until(app, "count(*) = 2 FROM crm_sync.workers")
+        # A worker tells what it has finished after that is committed.
+        async with asyncio.timeout(TIMEOUT_S):
+            while before.delivered() + today.delivered() < PEOPLE:  # noqa: ASYNC110 (a log has no events)
+                await asyncio.sleep(0.01)
     shares = before.delivered(), today.delivered()
     print(f"\ndelivered by the version before: {shares[0]}, by today's: {shares[1]}")
     assert sum(shares) == PEOPLE

@@ -9,12 +9,12 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 
 from crm_sync.core.operation import Operation
-from crm_sync.core.outcome import Contact, Outcome, Unsent
+from crm_sync.core.outcome import Contact, Outcome, Unsent, Verdict
 from crm_sync.core.retry import RetryPolicy
 from crm_sync.core.tally import Tally
 from crm_sync.core.waits import USUAL
 from crm_sync.crm.client import Entry
-from crm_sync.errors import StatusRefusedError
+from crm_sync.errors import OutageError, StatusRefusedError
 from crm_sync.lane.channel import Channel
 from crm_sync.lane.judge import Judge
 from tests import virtual_time
@@ -24,6 +24,7 @@ TIMED = ("crm_sync.lane.judge", "crm_sync.lane.requests", "crm_sync.lane.status_
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 ROUND_TRIP_S = 1.0
 PROBE = 7  # its token
+AWAY = OutageError("CRM_ERROR", "500")
 
 Answer = Callable[[Sequence[Contact]], Exception | Sequence[Entry] | None]
 
@@ -136,3 +137,28 @@ class Lane:
                 self.judge.settled(one)
                 self.verdicts[one.id] = outcome
         return [one for one, outcome in zip(contacts, settled, strict=True) if outcome is None or isinstance(outcome, Unsent)]
+
+
+def scripted(test):
+    """The test runs in virtual time."""
+
+    def run(*arguments, **named):
+        return virtual_time.run(test(*arguments, **named), *TIMED)
+
+    run.__name__, run.__doc__ = test.__name__, test.__doc__
+    run.__wrapped__ = test
+    return run
+
+
+def contacts(count, first=0):
+    return [contact(number) for number in range(first, first + count)]
+
+
+def minding(bad, error):
+    """The CRM refuses each request with one of these contacts in it."""
+    return lambda asked: error if bad & {one.id for one in asked} else None
+
+
+def named(lane):
+    """The contacts that are marked."""
+    return {number for number, outcome in lane.verdicts.items() if outcome.verdict is not Verdict.DELIVERED}

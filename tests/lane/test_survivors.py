@@ -18,7 +18,8 @@ NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
 LATER = datetime(2026, 11, 30, 13, tzinfo=UTC)
 
 
-COLUMNS = {name: name for text in ("find_survivors", "flip_survivors") for name in re.findall(r":'?([a-z_]+)", read(text))}
+STATEMENTS = ("find_survivors", "flip_survivors", "keep_flip_times")
+COLUMNS = {name: name for text in STATEMENTS for name in re.findall(r":'?([a-z_]+)", read(text))}
 
 
 class Database:
@@ -34,6 +35,12 @@ class Database:
         self.statements[name] = statement
         self.asked.append((name, arguments))
         return self.rows.get(name, [])
+
+    async def fetch_together(self, statement, *arguments, then):
+        rows = await self.fetch(statement, *arguments)
+        if second := then(rows):
+            await self.fetch(second[0], *second[1])
+        return rows
 
 
 def survivors(database, *, keeps_records=True):
@@ -80,12 +87,14 @@ async def test_after_no_deletion_nothing_is_asked():
 
 
 async def test_after_deletions_those_that_live_on_are_flipped_and_told_once_each():
+    rows = [(1, True, "x", "2026"), (1, True, "y", "2025"), (2, True, "x", "2026"), (2, False, "z", None)]
     database = Database(
-        flip_survivors=[{"tombstone": 1, "is_flipped": True}, {"tombstone": 2, "is_flipped": False}],
+        flip_survivors=[dict(zip(("tombstone", "is_flipped", "id", "flipped_at"), row, strict=True)) for row in rows],
     )
     with capture_logs() as log:
         assert await survivors(database).send_again({1: deletion("a"), 2: deletion("b"), 3: deletion("c")}) == {2}
     assert [(entry["event"], entry["contact"]) for entry in log] == [(events.SURVIVOR_FLIPPED, "a")]
+    assert dict(database.asked)["keep_flip_times"] == (["x", "y"], ["2026", "2025"])
 
 
 async def test_what_is_in_flight_is_looked_for_first_and_its_deletion_is_not_over():

@@ -4,7 +4,7 @@ import asyncio
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from structlog.testing import capture_logs
 
@@ -17,37 +17,12 @@ from crm_sync.lane.crm_failures import MOST_ACCUSED
 from crm_sync.lane.refusals import ROUNDS
 from tests import virtual_time
 from tests.examples import examples
-from tests.lane.scripted_lane import PROBE, TIMED, Lane, contact, page
+from tests.lane.scripted_lane import AWAY, PROBE, ROUND_TRIP_S, TIMED, Lane, contact, contacts, minding, named, page, scripted
 
 LONGEST_WAIT_S = 8  # round trips beyond the first
 LARGEST = 600
+MOST_AT_FIRST = 6  # requests until nothing but single contacts is sent, if every one is refused: in a batch of seven
 FEW = settings(max_examples=examples(ci=40, dev=20))
-AWAY = OutageError("CRM_ERROR", "500")
-
-
-def scripted(test):
-    """The test runs in virtual time."""
-
-    def run(*arguments, **named):
-        return virtual_time.run(test(*arguments, **named), *TIMED)
-
-    run.__name__, run.__doc__ = test.__name__, test.__doc__
-    run.__wrapped__ = test
-    return run
-
-
-def contacts(count, first=0):
-    return [contact(number) for number in range(first, first + count)]
-
-
-def minding(bad, error):
-    """The CRM refuses each request with one of these contacts in it."""
-    return lambda asked: error if bad & {one.id for one in asked} else None
-
-
-def named(lane):
-    """The contacts that are marked."""
-    return {number for number, outcome in lane.verdicts.items() if outcome.verdict is not Verdict.DELIVERED}
 
 
 async def deliver_all(lane, batch, *, most=20):
@@ -170,6 +145,30 @@ def test_no_other_waits_longer_than_eight_round_trips_for_five_neighbours(batch)
     assert max(at for number, at in lane.served.items() if number not in bad) - 1 <= LONGEST_WAIT_S
 
 
+@pytest.mark.parametrize(("size", "count"), [(25, 6), (25, 8), (60, 12), (100, 6), (100, 8), (100, 12), (100, 20)])
+@scripted
+async def test_nor_for_more_that_are_scattered_and_the_lane_is_not_held(size, count):
+    bad = {(2 * number + 1) * size // (2 * count) for number in range(count)}
+    lane = Lane(minding(bad, page()))
+    assert await deliver_all(lane, contacts(size)) == []
+    assert named(lane) == bad
+    assert max(at for number, at in lane.served.items() if number not in bad) - 1 <= LONGEST_WAIT_S
+    assert lane.breaker.openings == []
+
+
+@scripted
+async def test_those_found_come_back_and_are_sent_at_the_same_time_each_alone_after_the_others():
+    bad = {*range(20, 32)}
+    lane = Lane(minding(bad, page()))
+    found = await lane.deliver(contacts(100))
+    before, began = len(lane.requests), asyncio.get_running_loop().time()
+    assert await lane.deliver([*found, *contacts(10, first=200)]) == []
+    assert lane.requests[before] == [*range(200, 210)]
+    assert sorted(lane.requests[before + 1 :]) == [[number] for number in sorted(bad)]
+    assert asyncio.get_running_loop().time() - began == 2 * ROUND_TRIP_S
+    assert named(lane) == bad
+
+
 @FEW
 @given(st.integers(3, LARGEST), st.data())
 def test_nor_longer_than_the_logarithm_for_one(count, data):
@@ -240,11 +239,12 @@ async def test_a_search_ends_where_the_lane_is_stopped_and_nobody_is_marked():
 
 @FEW
 @given(st.integers(1, LARGEST))
+@example(7)
 def test_a_page_that_everybody_gets_marks_nobody_and_holds_the_lane_within_a_few_requests(count):
     lane = Lane(lambda _: page())
     left = virtual_time.run(deliver_all(lane, contacts(count)), *TIMED)
     assert (lane.verdicts, left) == ({}, contacts(count))
-    assert len(lane.requests) <= math.ceil(math.log2(count)) + 2 + ROUNDS
+    assert len(lane.requests) <= MOST_AT_FIRST + ROUNDS
     [opening] = lane.breaker.openings
     assert opening.code == "REFUSED"
     assert opening.refused == (count >= FAILURES)

@@ -1,5 +1,6 @@
 """Reading next to a lane waits for it: as long as contacts are ready, and while more than its share is used."""
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from crm_sync.core.rate import Window
 from crm_sync.core.waits import USUAL
 from crm_sync.limits.behind_the_lane import MOST_LOOKS, SHARE, BehindTheLane
+from tests import virtual_time
 
 QUICK = replace(USUAL, courtesy_s=0.0)
 HOUR = Window(1000, 3600.0)
@@ -52,6 +54,14 @@ async def test_it_waits_as_long_as_contacts_are_ready():
     rate, line = Rate(), Line(True, True, True)
     await BehindTheLane(rate, line.is_awaited, QUICK).slot()
     assert (rate.slots, line.looks) == (1, 4)
+
+
+def test_between_two_looks_it_waits():
+    async def later():
+        await BehindTheLane(Rate(), Line(True, True, True).is_awaited, replace(USUAL, courtesy_s=2.0)).slot()
+        return asyncio.get_running_loop().time()
+
+    assert virtual_time.run(later()) == 6.0
 
 
 @pytest.mark.parametrize(("used", "looks"), [(HOUR.limit * SHARE, 2), (HOUR.limit * SHARE - 1, 1)])

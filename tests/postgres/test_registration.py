@@ -11,7 +11,7 @@ from crm_sync.errors import ConfigurationError
 from crm_sync.postgres import locks
 from crm_sync.postgres.pool import connect
 from crm_sync.postgres.translation import translated
-from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, running, until, until_asleep
+from tests.harness import ALL_COMPLETE, SESSIONS, TIMEOUT_S, ScriptedCrm, running, until, until_asleep
 from tests.roles import as_worker
 from tests.steps import insert, orphan, read
 from tests.strangers import stranger
@@ -20,7 +20,6 @@ NO_TICK = Waits(tick_s=3600.0)
 QUICK_TICK = Waits(tick_s=0.1)
 BEHIND = "SELECT setval('crm_sync.workers_id_seq', 1, false)"
 IDS = "array_agg(id ORDER BY id) FROM crm_sync.workers"
-SESSIONS = "FROM pg_stat_activity WHERE application_name = 'crm-sync session' AND datname = current_database()"
 HOLD = f"SELECT pg_advisory_lock({locks.WORKER}, n) FROM generate_series($1::integer, $2::integer) AS n"
 
 OLDER = "INSERT INTO crm_sync.workers (id, host, pid, version) VALUES ($1, $2, $3, $4) ON CONFLICT (id) DO NOTHING"

@@ -10,13 +10,11 @@ from crm_sync.core.waits import Waits
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.postgres import locks
 from crm_sync.table.contacts import Claimed, Contacts
-from tests.harness import ALL_COMPLETE, TIMEOUT_S, ScriptedCrm, daemon_for, running, until, until_asleep
+from tests.harness import ALL_COMPLETE, SESSIONS, TIMEOUT_S, ScriptedCrm, daemon_for, running, until, until_asleep
 from tests.roles import as_worker, migrate
 from tests.servers import running_server
 from tests.steps import insert, orphan, read
 from tests.tiers import slow
-
-SESSIONS = "FROM pg_stat_activity WHERE application_name = 'crm-sync session' AND datname = current_database()"
 
 
 @pytest.fixture

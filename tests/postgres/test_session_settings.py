@@ -8,9 +8,10 @@ import pytest
 from crm_sync.adoption import migrations
 from crm_sync.postgres import session_settings as settings
 from crm_sync.postgres.pool import Database, connect
+from crm_sync.reports.session_report import pooler_notes
 from tests.harness import ALL_COMPLETE, ScriptedCrm, running, until
 from tests.process import ended, environment, process
-from tests.roles import as_worker, migrate
+from tests.roles import WORKER, as_worker, migrate
 from tests.steps import insert
 from tests.tiers import slow
 
@@ -113,6 +114,45 @@ async def test_in_a_database_where_everything_is_hostile_it_is_adopted_checked_d
         assert "Traceback" not in err
     async with process(environment(empty_url, owner=True), "adopt", "--undo", "--yes") as undoing:
         assert (await ended(undoing))[0] == 0
+
+
+OF_KEYS = {
+    "date": {"DateStyle"},
+    "timestamptz": {"DateStyle", "TimeZone"},
+    "interval": {"IntervalStyle"},
+    "float8": {"extra_float_digits"},
+    "bytea": {"bytea_output"},
+    "tstzrange": {"DateStyle", "TimeZone"},
+    "public.later": {"DateStyle"},
+    "public.lengths": {"extra_float_digits"},
+    "time": set(),
+    "bigint": set(),
+    "text": set(),
+}
+OWN_TYPES = """
+CREATE DOMAIN public.day AS date; CREATE DOMAIN public.later AS public.day;
+CREATE TYPE public.length AS RANGE (subtype = float8); CREATE DOMAIN public.lengths AS public.length;
+"""
+
+
+@pytest.mark.parametrize(("kind", "names"), OF_KEYS.items(), ids=OF_KEYS)
+async def test_behind_a_pooler_check_asks_for_the_settings_that_the_text_of_a_key_depends_on(owner, empty_url, kind, names):
+    await owner.execute(f"{OWN_TYPES} CREATE TABLE public.contacts (id {kind} PRIMARY KEY, email text)")
+    await asyncio.to_thread(migrate, empty_url)
+    await make_hostile(owner, empty_url, **TO_BE_REACHED)
+
+    async def told():
+        async with Database(as_worker(empty_url), size=1, behind_pooler=True) as database:
+            return [note.partition(": ")[2] for note in await pooler_notes(database)]
+
+    asked = await told()
+    assert {name for name in settings.STYLES if any(f" SET {name} = " in one for one in asked)} == names
+    try:
+        for statement in asked:
+            await owner.execute(statement)
+        assert await told() == []
+    finally:
+        await owner.execute(f"ALTER ROLE {WORKER} RESET ALL")
 
 
 async def test_a_database_that_is_read_only_by_default_is_not_written_to_and_said_so(owner, empty_url):

@@ -130,6 +130,6 @@ def test_settings_are_set_together():
 
 
 def test_psql_variables_are_put_in_as_psql_does():
-    rendered = render("count_pages", {"contacts": "it's"})
+    rendered = render("count_pages", {"contacts_name": "it's"})
     assert "'it''s'::regclass" in rendered
     assert "--" not in rendered

@@ -34,7 +34,7 @@ def eighty_columns(monkeypatch):
             replace(QUEUED, due_at=None),
             "Queued, but no trigger saw the flip: a worker that looks through the whole table puts it in line",
         ),
-        (COMPLETE, "Complete; delivered last 12:03:10 as 42"),
+        (COMPLETE, "Complete; delivered last 12:03:10 as record 42"),
         (replace(NEW, sync_status="Error", processing_error="REJECTED: no"), "Error: REJECTED: no"),
         (IN_FLIGHT, "in flight with worker 3 (process 77 on app-1), attempt 1"),
         (

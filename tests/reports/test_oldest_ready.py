@@ -59,6 +59,19 @@ async def test_a_contact_waits_since(app, url, flipped, due, error, shut, waited
         assert 0 <= await measured_s(app, url) - 60 * waited < 30
 
 
+@pytest.mark.parametrize(
+    ("delivered", "waited"), [(30, 1), (1, 60), (70, 60)], ids=["sent once more", "flipped again in flight", "flipped since"]
+)
+async def test_a_contact_that_was_delivered_waits_since(app, url, delivered, waited):
+    """One that was flipped again in flight is due when its delivery was written."""
+    await stands(app, await insert(app, "Queued"), 60, 1, None)
+    await app.execute(
+        "UPDATE contacts SET brevo_synced_at = brevo_due_at - make_interval(mins => $1) + interval '1 minute'", delivered
+    )
+    assert 0 <= await oldest_s(url) - 60 * waited < 30
+    assert 0 <= await measured_s(app, url) - 60 * waited < 30
+
+
 async def test_one_that_waits_for_a_planned_retry_is_not_ready(app, url):
     await stands(app, await insert(app, "Queued"), 60, -5, "LOCKED: it is")
     assert await oldest_s(url) is None

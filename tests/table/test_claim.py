@@ -58,7 +58,7 @@ async def test_a_locked_contact_is_stepped_over_and_claimed_when_released(app, w
         await app.execute("SELECT 1 FROM contacts WHERE id = $1 FOR UPDATE", held)
         assert [contact.id for contact in await worker.claim(rung=rung)] == [free]
         assert await worker.claim(rung=rung) == []
-        assert (await worker.contacts.next_due()).in_s <= 0, "what the application holds must not be forgotten"
+        assert (await worker.contacts.line.next_due()).in_s <= 0, "what the application holds must not be forgotten"
     assert [contact.id for contact in await worker.claim(rung=rung)] == [held]
 
 
@@ -87,7 +87,7 @@ async def test_a_contact_withdrawn_without_the_trigger_is_not_claimed(app, worke
     await insert(app, "Queued")
     await app.execute("SET session_replication_role = replica; UPDATE contacts SET brevo_sync_status = 'Skipped'")
     assert await worker.claim(rung=rung) == []
-    assert (await worker.contacts.next_due()).in_s is None
+    assert (await worker.contacts.line.next_due()).in_s is None
 
 
 @after_a_ring
@@ -96,7 +96,7 @@ async def test_while_the_breaker_is_not_closed_only_the_probe_claims(app, worker
     contact = await insert(app, "Queued")
     await app.execute("UPDATE crm_sync.lanes SET breaker = $1 WHERE crm = 'brevo'", breaker)
     assert await worker.claim(rung=rung) == []
-    assert (await worker.contacts.next_due()).in_s <= 0, "it is due all the same"
+    assert (await worker.contacts.line.next_due()).in_s <= 0, "it is due all the same"
     assert [claimed.id for claimed in await worker.claim(1, probe=True)] == [contact]
 
 
@@ -139,7 +139,7 @@ async def test_the_claim_uses_the_line_on_50000_rows_and_touches_no_index(app, w
     for analyzed in (False, True):
         if analyzed:
             await app.execute("ANALYZE")
-        claim = (100, 1 << 32, contacts._cursor, [], False)
+        claim = (100, 1 << 32, contacts.line._cursor, [], False)
         for plan in (
             await explain(worker, contacts._claim, *claim, 0, None),
             await explain(worker, contacts._claim_single, *claim),
@@ -172,7 +172,7 @@ async def test_the_finish_looks_contacts_up_by_their_key(app, worker, part):
 async def test_the_look_for_what_is_due_uses_the_line(app, worker):
     await app.execute(MANY, "Queued", 20_000)
     await app.execute("ANALYZE")
-    assert "brevo_line_due_at" in await explain(worker, worker.contacts._next_due, [], BEGINNING)
+    assert "brevo_line_due_at" in await explain(worker, worker.contacts.line._next_due, [], BEGINNING)
 
 
 async def test_the_look_for_who_is_ready_beside_refused_rows_uses_the_line(app, worker):

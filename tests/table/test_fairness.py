@@ -70,6 +70,27 @@ async def test_a_single_flip_into_a_backlog_is_among_the_next_four_or_in_the_ver
         assert fresh in ids(claimed)
 
 
+async def test_each_probe_takes_a_fresh_flip_if_there_is_one_as_the_backlog_may_be_what_is_refused(app, worker):
+    await app.execute(MANY, "refused", 12)
+    await app.execute("UPDATE crm_sync.lanes SET breaker = 'open' WHERE crm = 'brevo'")
+    accused = ids(await worker.claim(1, probe=True))
+    for _ in range(3):
+        fresh = await single(app)
+        assert ids(await worker.claim(1, probe=True, without=accused)) == [fresh]
+    assert named(await worker.claim(1, probe=True, without=accused), "refused")
+
+
+async def test_where_all_are_accused_the_one_that_a_probe_gave_back_is_not_the_next(app, worker):
+    await app.execute(MANY, "accused", 4)
+    await app.execute("UPDATE crm_sync.lanes SET breaker = 'open' WHERE crm = 'brevo'")
+    probed = []
+    for _ in range(3):
+        [contact] = await worker.claim(1, probe=True)
+        await worker.finish(contact, Kind.DEFERRED)
+        probed.append(contact.id)
+    assert len({*probed}) == 3
+
+
 async def test_the_backlog_is_served_in_the_order_of_flipping_and_gets_three_quarters_while_fresh_flips_keep_coming(app, worker):
     await app.execute(MANY, "bulk", 2000)
     in_order = await order(app, "bulk")
@@ -196,7 +217,7 @@ async def test_what_was_served_long_ago_is_not_looked_at_again(app, worker):
     await worker.claim(100)
     end_of_bulk = await app.fetchval("SELECT max(brevo_due_at) FROM contacts")
     await worker.claim(100)
-    quiet = worker.contacts._fairness.fresh_from
+    quiet = worker.contacts.line.fairness.fresh_from
     now = await app.fetchval("SELECT clock_timestamp()")
     assert end_of_bulk < quiet <= now - LATE_COMMIT
     assert quiet > now - LATE_COMMIT - timedelta(seconds=5)
@@ -226,8 +247,8 @@ async def test_the_cursor_stands_at_the_backlog_however_many_fresh_ones_are_serv
         claimed = await worker.claim(100)
         assert fresh in ids(claimed)
         in_bulk = max(contact.flipped_at for contact in claimed if contact.id != fresh)
-        assert worker.contacts._cursor <= in_bulk
-    worker.contacts._full_look_at = float("inf")
+        assert worker.contacts.line._cursor <= in_bulk
+    worker.contacts.line._full_look_at = float("inf")
     served = 0
     while claimed := await worker.claim(100):
         served += len(claimed)
@@ -246,7 +267,7 @@ async def test_a_closed_gate_does_not_make_fresh_flips_wait_behind_the_backlog(a
 
 async def test_a_look_that_fails_loses_nothing_that_was_claimed(app, worker):
     await app.execute(MANY, "bulk", 200)
-    worker.contacts._newest_due = "SELECT 1 / (SELECT count(*) FROM contacts WHERE email = '')"
+    worker.contacts.line._newest_due = "SELECT 1 / (SELECT count(*) FROM contacts WHERE email = '')"
     assert len(await worker.claim(100)) == 100
 
 
@@ -269,6 +290,20 @@ async def test_a_row_that_takes_no_claim_shuts_out_neither_the_backlog_nor_fresh
     assert poison not in served
     assert len(fresh - set(served)) <= 2
     assert len(served) > 12 + 30
+
+
+@pytest.mark.parametrize("body", ["RAISE EXCEPTION 'no'", "RETURN NULL"])
+async def test_a_fresh_row_that_takes_no_claim_does_not_spoil_every_probe(app, worker, body):
+    await app.execute(MANY, "bulk", 12)
+    [first] = await worker.claim(1, probe=True)
+    poison = await single(app)
+    await app.execute(
+        f"CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body}; END $$; "
+        f"CREATE TRIGGER refuse BEFORE UPDATE ON contacts FOR EACH ROW WHEN (OLD.id = '{poison}') EXECUTE FUNCTION refuse()"
+    )
+    in_order = await order(app, "bulk")
+    assert [ids(await worker.claim(1, probe=True, without=[first.id])) for _ in range(3)] == [[one] for one in in_order[1:4]]
+    assert not worker.contacts.avoiding
 
 
 async def explain(worker, statement, *arguments):
@@ -312,7 +347,7 @@ async def test_with_100000_waiting_a_claim_and_a_look_read_what_they_return_and_
         return await explain(worker, contacts._claim, *arguments)
 
     without, with_fresh = await claim("0", "NULL"), await claim("25", end)
-    looks = [await explain(worker, contacts._newest_due, "'{}'", start, f"{MOST_FRESH}") for start in ("NULL", end)]
+    looks = [await explain(worker, contacts.line._newest_due, "'{}'", start, f"{MOST_FRESH}") for start in ("NULL", end)]
     for plan in (without, with_fresh, *looks):
         kinds = {node["Node Type"] for node in nodes(plan)}
         assert not kinds & {"Seq Scan", "Sort", "Incremental Sort", "Bitmap Heap Scan"}

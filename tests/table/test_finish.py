@@ -66,7 +66,7 @@ async def test_a_retry_is_due_after_its_delay_by_the_database_clock(app, worker)
     await worker.finish(claimed, Kind.RETRY, error="A: b", delay_s=300.0)
     wait_s = await app.fetchval("SELECT extract(epoch FROM brevo_due_at - clock_timestamp())::float8 FROM contacts")
     assert 290 < wait_s <= 300
-    assert 290 < (await worker.contacts.next_due()).in_s <= 300
+    assert 290 < (await worker.contacts.line.next_due()).in_s <= 300
     assert await worker.claim() == []
     assert await pair(app, contact) == ("Queued", "Queued")
 
@@ -75,7 +75,7 @@ async def test_a_contact_held_back_for_a_while_is_due_after_that_and_has_used_no
     contact = await insert(app, "Queued")
     (claimed,) = await worker.claim()
     await worker.finish(claimed, Kind.DEFERRED, delay_s=60.0)
-    assert 50 < (await worker.contacts.next_due()).in_s <= 60
+    assert 50 < (await worker.contacts.line.next_due()).in_s <= 60
     assert (await read(app, contact))["attempts"] == 0
 
 

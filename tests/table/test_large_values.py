@@ -6,7 +6,7 @@ import re
 import pytest
 
 from crm_sync.crm.values import BREVO, HUBSPOT, MAUTIC, N8N
-from crm_sync.lane.lane import MOST_IN_HAND
+from crm_sync.lane.room import MOST_IN_HAND
 from crm_sync.postgres.pool import Database
 from crm_sync.table import unreadable_rows
 from crm_sync.table.mapping import prepare_for

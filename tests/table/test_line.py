@@ -12,7 +12,7 @@ from crm_sync.core.retry import RetryPolicy
 from crm_sync.daemon.recovery import Charge, Recovery
 from crm_sync.postgres import locks
 from crm_sync.postgres.statements import query
-from crm_sync.table import contacts as of_contacts
+from crm_sync.table.line import SWEEP
 from tests.adoption.steps import adopt
 from tests.steps import insert, open_worker, orphan, pair, read, watch, write
 
@@ -136,7 +136,7 @@ async def test_a_contact_whose_key_changes_has_a_line_with_the_new_one(app, work
         assert [one[0] for one in await worker.contacts.orphans([1])] == [renamed]
     else:
         assert await claimed(worker) == [renamed]
-    await worker.contacts.sweep()
+    await worker.contacts.line.sweep()
     assert await lines(app) == [renamed]
 
 
@@ -166,8 +166,8 @@ async def test_a_line_for_nobody_is_stepped_over_and_dropped(app, worker, happen
     contact = await insert(app, "Queued")
     other = None if happens is truncated else await insert(app, "Queued", "bob@example.com")
     await happens(app, contact)
-    assert (await worker.contacts.next_due()).id == other
-    await worker.contacts.sweep()
+    assert (await worker.contacts.line.next_due()).id == other
+    await worker.contacts.line.sweep()
     assert await lines(app) == ([] if other is None else [other])
     assert await claimed(worker) == ([] if other is None else [other])
 
@@ -180,8 +180,8 @@ async def test_a_flip_that_ends_a_wait_leaves_the_line_of_the_wait_and_is_claime
     assert await lines(app) == [contact, contact]
     assert await claimed(worker) == [contact]
     assert await claimed(worker) == []
-    await worker.contacts.next_due()
-    await worker.contacts.tidy()
+    await worker.contacts.line.next_due()
+    await worker.contacts.line.tidy()
     assert await lines(app) == [contact], "each look would step over the other one until its time has come"
 
 
@@ -194,7 +194,7 @@ async def test_a_flip_that_a_trigger_of_the_application_undoes_takes_nobody_out_
     """)
     await withdrawn(app, contact)
     await app.execute("DROP TRIGGER z_keep ON contacts")
-    await worker.contacts.sweep()
+    await worker.contacts.line.sweep()
     assert await claimed(worker) == [contact]
 
 
@@ -234,45 +234,45 @@ async def test_lines_of_contacts_in_flight_and_of_those_who_wait_stay(app, worke
     await insert(app, "Queued", "bob@example.com")
     (waiting,) = await worker.claim()
     await worker.finish(waiting, Kind.RETRY, error="A: b", delay_s=3600)
-    await worker.contacts.sweep()
+    await worker.contacts.line.sweep()
     assert await lines(app) == [in_flight.id, waiting.id]
 
 
 async def test_more_lines_for_nobody_than_are_looked_at_at_once_all_go(app, worker):
     contact = await insert(app, "Queued")
-    many = 2 * of_contacts.SWEEP + 1
+    many = 2 * SWEEP + 1
     await app.execute(
         f"INSERT INTO crm_sync.brevo_line SELECT now() - interval '1 day', gen_random_uuid() FROM generate_series(1, {many})"
     )
-    await worker.contacts.sweep()
+    await worker.contacts.line.sweep()
     assert await lines(app) == [contact]
 
 
 async def test_a_line_for_nobody_goes_at_the_tick_of_an_idle_worker_which_asks_for_nothing_where_there_is_none(app, worker):
     swept = []
-    sweep = worker.contacts.sweep
+    sweep = worker.contacts.line.sweep
 
     async def noted():
         swept.append(1)
         await sweep()
 
-    worker.contacts.sweep = noted
+    worker.contacts.line.sweep = noted
     for _ in range(2):
-        await worker.contacts.next_due()
-        await worker.contacts.tidy()
+        await worker.contacts.line.next_due()
+        await worker.contacts.line.tidy()
     assert swept == []
     contact = await insert(app, "Queued")
     await withdrawn(app, contact)
     for _ in range(2):
-        await worker.contacts.next_due()
-        await worker.contacts.tidy()
+        await worker.contacts.line.next_due()
+        await worker.contacts.line.tidy()
     assert swept == [1]
     assert await lines(app) == []
 
 
 async def test_two_workers_drop_the_same_lines_without_a_quarrel(app, worker, other_worker):
     await app.execute("INSERT INTO crm_sync.brevo_line SELECT now(), gen_random_uuid() FROM generate_series(1, 2000)")
-    await asyncio.gather(worker.contacts.sweep(), other_worker.contacts.sweep())
+    await asyncio.gather(worker.contacts.line.sweep(), other_worker.contacts.line.sweep())
     assert await lines(app) == []
 
 
@@ -324,7 +324,7 @@ async def test_what_is_missing_from_the_line_is_found_by_the_full_look(app, work
     contact = await app.fetchval("SELECT id FROM contacts")
     assert await claimed(worker) == [], "nothing else finds it"
     assert await full_look(worker)
-    await worker.contacts.sweep()
+    await worker.contacts.line.sweep()
     assert await lines(app) == [contact]
     assert await claimed(worker) == [contact]
     assert not await full_look(worker)

@@ -2,15 +2,21 @@
 record and address.
 """
 
+import asyncio
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
-from crm_sync.core.outcome import Finish, Kind
+from crm_sync.core.outcome import Deletion, Finish, Kind
+from crm_sync.lane.survivors import Survivors
 from crm_sync.table.overwritten import Overwritten
 from crm_sync.table.schema import read_schema
 from tests.steps import insert, pair, read, write
 from tests.table.test_fairness import explain, nodes
 
 RECORD = "record-1"
+HOUR_MS = 3_600_000
+MICROSECOND = timedelta(microseconds=1)
 
 
 @pytest.fixture
@@ -31,7 +37,7 @@ def finish(contact, *, sent=True, late=False, record=RECORD):
     return Finish(contact, 7, Kind.DELIVERED, None, record, sent=sent, late=late)
 
 
-async def test_a_lost_contact_is_flipped_as_an_application_would(app, worker, overwritten):
+async def test_a_lost_contact_is_flipped_as_an_application_would_but_keeps_the_time_of_its_flip(app, worker, overwritten):
     contact = await delivered(app, worker)
     before = await read(app, contact)
     overwritten.add([finish(contact)], [])
@@ -39,8 +45,9 @@ async def test_a_lost_contact_is_flipped_as_an_application_would(app, worker, ov
     assert not overwritten
     after = await read(app, contact)
     assert (after["sync_status"], after["processing_status"], after["attempts"]) == ("Queued", "Queued", 0)
-    assert after["flipped_at"] > before["flipped_at"]
-    assert [one.id for one in await worker.claim()] == [contact]
+    assert after["flipped_at"] == before["flipped_at"] + MICROSECOND
+    assert after["due_at"] > before["synced_at"]
+    assert [(one.id, one.late) for one in await worker.claim()] == [(contact, True)]
 
 
 async def test_one_whose_request_had_not_started_is_left(app, worker, overwritten):
@@ -76,7 +83,42 @@ async def test_one_in_flight_goes_once_more_after_it(app, worker, overwritten):
     assert await overwritten.flip() == 1
     assert await pair(app, contact) == ("Queued", "Processing")
     await worker.finish(claimed, Kind.DELIVERED)
+    assert [(one.id, one.late, one.flipped_at > claimed.flipped_at) for one in await worker.claim()] == [(contact, True, True)]
+
+
+async def test_one_sent_once_more_gives_way_to_a_later_flip_that_was_not_committed_yet(app, other_app, worker, overwritten):
+    first = await delivered(app, worker)
+    async with other_app.transaction():
+        second = await insert(other_app, "Queued")
+        overwritten.add([finish(first)], [])
+        assert await overwritten.flip() == 1
+    claimed = await worker.claim()
+    assert {one.id: one.late for one in claimed} == {first: True, second: False}
+    for one in sorted(claimed, key=lambda one: one.id == first):  # the older one is sent last
+        await worker.finish(one, Kind.DELIVERED, remote_id=RECORD)
+    overwritten.add([], [finish(first, late=True)])
+    assert await overwritten.flip() == 1
+    assert [(one.id, one.late) for one in await worker.claim()] == [(second, True)]
+    overwritten.add([], [finish(second, late=True)])
+    assert await overwritten.flip() == 0
+
+
+@pytest.mark.parametrize("time", ["infinity", "-infinity", "0044-03-15 00:00 BC", None])
+async def test_one_sent_once_more_is_due_whatever_the_time_of_its_flip(app, worker, overwritten, time):
+    contact = await delivered(app, worker)
+    await app.execute("UPDATE contacts SET brevo_flipped_at = $1::text::timestamptz", time)
+    overwritten.add([finish(contact)], [])
+    assert await overwritten.flip() == 1
     assert [one.id for one in await worker.claim()] == [contact]
+
+
+async def test_one_sent_once_more_has_waited_since_it_was_due_again(app, worker, overwritten):
+    contact = await delivered(app, worker)
+    await app.execute("UPDATE contacts SET brevo_flipped_at = brevo_flipped_at - interval '1 day'")
+    overwritten.add([finish(contact)], [])
+    assert await overwritten.flip() == 1
+    await worker.finish(*await worker.claim(), Kind.DELIVERED, remote_id=RECORD)
+    assert await app.fetchval("SELECT waited_ms FROM crm_sync.history ORDER BY at DESC LIMIT 1") < HOUR_MS
 
 
 async def test_of_several_rows_of_the_record_the_one_flipped_last_is_flipped(app, worker, overwritten):
@@ -208,6 +250,13 @@ async def test_where_there_are_no_records_the_id_of_another_contact_means_nothin
     assert await pair(app, second) == ("Complete", "Complete")
 
 
+async def test_where_there_are_no_records_one_that_came_late_is_not_looked_up(worker):
+    table = (await read_schema(worker.database)).lanes["brevo"]
+    overwritten = Overwritten(worker.database, table, keeps_records=False)
+    overwritten.add([], [finish(1, late=True)])
+    assert not overwritten
+
+
 async def test_only_what_was_put_back_since_its_flip_is_late(app, worker):
     contact = await insert(app, "Queued")
     (claimed,) = await worker.claim()
@@ -218,3 +267,28 @@ async def test_only_what_was_put_back_since_its_flip_is_late(app, worker):
     await worker.finish(claimed, Kind.DELIVERED)
     await write(app, contact, sync_status="Queued")
     assert not (await worker.claim())[0].late
+
+
+async def test_those_that_live_on_after_a_deletion_keep_the_order_of_their_flips(app, worker):
+    """They are all sent once more, and so all late."""
+    table = (await read_schema(worker.database)).lanes["brevo"]
+    contacts = [await delivered(app, worker) for _ in range(3)]
+    for contact in reversed(contacts):
+        await write(app, contact, sync_status="Queued")
+        await worker.finish(*await worker.claim(), Kind.DELIVERED)
+    flips = [(await read(app, contact))["flipped_at"] for contact in contacts]
+    deletion = Deletion("another", RECORD, "ada@example.com", erase=False, deleted_at=datetime.now(UTC))
+    assert await Survivors(table, worker.database, keeps_records=True).send_again({1: deletion}) == set()
+    rows = [await read(app, contact) for contact in contacts]
+    assert [(row["sync_status"], row["flipped_at"]) for row in rows] == [("Queued", flip + MICROSECOND) for flip in flips]
+
+
+async def test_what_is_lost_while_others_are_flipped_stays_for_the_next_time(app, worker, overwritten):
+    first = await delivered(app, worker)
+    second = await delivered(app, worker, "grace@example.com", "record-2")
+    overwritten.add([finish(first)], [])
+    flipping = asyncio.create_task(overwritten.flip())
+    await asyncio.sleep(0)  # its statement is sent
+    overwritten.add([finish(second, record="record-2")], [finish(second, late=True, record="record-2")])
+    assert await flipping == 1
+    assert [one.id for one in overwritten.unseen] == [second, second]

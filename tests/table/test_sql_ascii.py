@@ -12,7 +12,9 @@ import pytest
 from crm_sync.adoption.adopt import undo
 from crm_sync.core.outcome import Outcome
 from tests import roles
-from tests.harness import ScriptedCrm, running, until
+from tests.harness import ALL_COMPLETE, ScriptedCrm, running, until
+from tests.process import ended, environment, process
+from tests.tiers import one_case_quick
 
 
 @pytest.fixture
@@ -57,9 +59,34 @@ async def test_from_one_in_latin1_accents_arrive(encoded):
     app = await asyncpg.connect(url)
     await app.execute("INSERT INTO contacts (email, first_name, brevo_sync_status) VALUES ('zoe@example.com', 'Zoë', 'Queued')")
     crm = ScriptedCrm()
-    crm.answer = lambda _: Outcome.rejected("REJECTED", "ï 木")
     async with running(url, crm):
-        await until(app, "bool_and(brevo_sync_status = 'Error') FROM contacts")
+        await until(app, ALL_COMPLETE)
     assert [fields["FIRSTNAME"] for fields in crm.store.values()] == ["Zoë"]
     await app.close()
     undo(url)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name"),
+    one_case_quick([("LATIN1", "Zoë"), ("LATIN9", "€"), ("WIN1251", "Зоя"), ("KOI8R", "Зоя"), ("EUC_JP", "木")]),
+)
+async def test_what_a_crm_says_is_kept_with_an_escape_for_what_the_database_cannot_store(encoded, brevo, encoding, name):
+    url = encoded(encoding)
+    roles.migrate(url)
+    app = await asyncpg.connect(url)
+    await app.execute(
+        "INSERT INTO contacts (email, first_name, brevo_sync_status) VALUES ('zoe@example.com', $1, 'Queued')", name
+    )
+    crm = ScriptedCrm()
+    crm.answer = lambda contact: Outcome.rejected("REJECTED", f"{contact.fields['FIRSTNAME'][0]} \U0001f600")
+    async with running(url, crm, history="failures"):
+        await until(app, "bool_and(brevo_sync_status = 'Error') FROM contacts")
+    reason = f"{name[0]} <U+1F600>"
+    assert await app.fetchval("SELECT brevo_processing_error FROM contacts") == f"REJECTED: {reason}"
+    assert await app.fetchval("SELECT reason FROM crm_sync.history") == reason
+    for command in (("why", "--email", "\U0001f600@example.com"), ("pause", "brevo", "--reason", "\U0001f600")):
+        async with process(environment(url, brevo, owner=True), *command) as asked:
+            _, _, err = await ended(asked)
+        assert "untranslatable" not in err
+    assert await app.fetchval("SELECT held_reason FROM crm_sync.lanes WHERE crm = 'brevo'") == "<U+1F600>"
+    await app.close()

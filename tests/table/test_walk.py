@@ -277,7 +277,7 @@ class Walk(RuleBasedStateMachine):
     @rule()
     def sweep(self) -> None:
         """Lines without a contact are removed now and then. The others stay."""
-        self.world.run(self.contacts.sweep())
+        self.world.run(self.contacts.line.sweep())
 
     @rule(target=late, landed=st.booleans())
     def die(self, *, landed: bool) -> Any:

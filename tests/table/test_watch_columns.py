@@ -129,7 +129,7 @@ async def test_a_crm_that_is_not_installed_is_refused(app):
 
 async def test_unwatch_takes_everything_off_again(app):
     everything = (
-        "SELECT array_agg(tgname ORDER BY tgname), (SELECT array_agg(oid::regprocedure::text ORDER BY 1) FROM pg_proc "
+        "SELECT array_agg(tgname ORDER BY tgname), (SELECT array_agg(oid::regprocedure::text ORDER BY oid) FROM pg_proc "
         "WHERE pronamespace = 'crm_sync'::regnamespace) FROM pg_trigger WHERE tgrelid = 'contacts'::regclass"
     )
     before = await app.fetchrow(everything)

@@ -21,8 +21,8 @@ from tests.tiers import slow
 ALL_DONE = "bool_and(brevo_sync_status IN ('Complete', 'Error')) FROM contacts"
 PAGE = Path(__file__).parents[2] / "docs/reference/bad-day.md"
 BEGIN, END = "<!-- timeline -->", "<!-- end -->"
-# A heading, or the beginning of a message. The rest is counts, times, and words that are compared where they are made.
-_HEAD = re.compile(r"^(?:## .*|(?:over: )?[A-Z_]{5,})", re.MULTILINE)
+# A heading, or the first sentence of a message. The rest has counts and times in it.
+_HEAD = re.compile(r"^(?:## .*|(?:over: )?[A-Z_]{5,}(?:: [^.]+)?)", re.MULTILINE)
 
 
 def flip(prefix: str, count: int) -> str:
@@ -58,6 +58,10 @@ class Timeline:
 def _section(title: str, lines: Sequence[str]) -> str:
     told = (textwrap.fill(line, 96, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False) for line in lines)
     return f"## {title}\n\n" + "\n".join(f"```text\n{line}\n```\n" for line in told)
+
+
+def _heads(page: str) -> Sequence[str]:
+    return _HEAD.findall(page.replace("\n    ", " "))
 
 
 @pytest.fixture
@@ -121,4 +125,4 @@ async def test_a_bad_day_is_told_cause_by_cause_and_each_once(app, url, crm, web
     if os.environ.get("WRITE_MANUAL"):
         PAGE.write_text(f"{before}{BEGIN}\n{day.page()}\n{END}{after}")
         shown = f"\n{day.page()}\n"
-    assert _HEAD.findall(shown) == _HEAD.findall(day.page())
+    assert _heads(shown) == _heads(day.page())

@@ -10,7 +10,11 @@ EXIT_CODES: tuple[tuple[int, tuple[str, ...], str], ...] = (
     (1, ("check", "settings", "init", "alerts test"), "At least one line is marked wrong, or one channel failed."),
     (1, ("migrate --check",), "Something is missing."),
     (1, ("sync",), "The contact was not delivered to every CRM it was sent to."),
-    (1, ("status",), "A CRM is down, its settings or columns are at fault, or contacts are ready and no worker runs."),
+    (
+        1,
+        ("status",),
+        "A CRM is down, its settings or columns are at fault, it is stalled, or contacts are ready and no worker runs.",
+    ),
     (1, ("compare",), "Contacts differ, are ambiguous, or the CRM does not have them."),
     (1, ("why", "preview", "sync"), "There is no such contact."),
     (1, ("retry",), "Some contacts could not be flipped: they are locked, or the table refused them."),

@@ -12,8 +12,8 @@ WHERE
     l.locktype = 'relation'
     AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
     AND (
-        l.relation = :'contacts'::regclass
-        OR l.relation IN (SELECT p.relid FROM pg_partition_tree(:'contacts'::regclass) AS p)
+        l.relation = :'contacts_name'::regclass
+        OR l.relation IN (SELECT p.relid FROM pg_partition_tree(:'contacts_name'::regclass) AS p)
     )
     AND l.granted
     AND l.pid <> pg_backend_pid()

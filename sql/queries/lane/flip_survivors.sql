@@ -1,5 +1,5 @@
 -- Flips contacts that live on although the record they are delivered to has been deleted, or may have been: they are sent once
--- more, and get a record again. Returns those that were found for each deletion.
+-- more, and get a record again. Returns those that were found for each deletion, as flip_overwritten.sql does.
 --
 -- They are the rows with the record's id. Where no id is known, they are the row with the same key and, if an index finds it, those
 -- with the same address.
@@ -72,10 +72,14 @@ holder AS (
 ),
 
 held AS MATERIALIZED (
-    SELECT c.id
+    SELECT
+        c.id,
+        c.flipped_at
     FROM (SELECT DISTINCT h.id FROM holder AS h) AS h
     CROSS JOIN LATERAL (
-        SELECT :id AS id
+        SELECT
+            :id AS id,
+            :flipped_at AS flipped_at
         FROM :contacts
         WHERE
             :id :is h.id
@@ -93,6 +97,8 @@ flipped AS (
 
 SELECT
     h.tombstone,
-    bool_and(h.id :is ANY (ARRAY(SELECT f.id FROM flipped AS f))) AS is_flipped
+    h.id :is ANY (ARRAY(SELECT f.id FROM flipped AS f)) AS is_flipped,
+    h.id:as_read AS id,
+    l.flipped_at::text AS flipped_at
 FROM holder AS h
-GROUP BY h.tombstone
+LEFT JOIN held AS l ON h.id :is l.id

@@ -78,6 +78,16 @@ SELECT
                         WHERE r.ev_class = c.oid AND r.ev_type = '2'
                         ORDER BY r.rulename
                     ),
+                    -- Partitions, of partitions too: one that is attached brings rows that no trigger of ours has seen.
+                    ARRAY(
+                        WITH RECURSIVE part AS (
+                            SELECT h.inhrelid FROM pg_inherits AS h WHERE h.inhparent = c.oid
+                            UNION ALL
+                            SELECT h.inhrelid FROM part AS p JOIN pg_inherits AS h ON p.inhrelid = h.inhparent
+                        )
+
+                        SELECT p.inhrelid FROM part AS p ORDER BY p.inhrelid
+                    ),
                     ARRAY(
                         SELECT i.indexrelid
                         FROM pg_index AS i

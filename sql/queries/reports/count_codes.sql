@@ -62,7 +62,9 @@ CROSS JOIN LATERAL (
         SELECT
             :processing_error AS error,
             :sync_status = 'Error' AND :claimed_by IS NULL AS is_error,
-            CASE WHEN last_failed_crm = :'crm' THEN last_retry_at END AS failed_at
+            CASE
+                WHEN last_failed_crm = :'crm' AND last_retry_at BETWEEN '1970-01-01' AND '9000-01-01' THEN last_retry_at
+            END AS failed_at
         FROM :contacts
         WHERE
             :processing_error IS NOT NULL

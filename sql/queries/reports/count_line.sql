@@ -72,6 +72,8 @@ contact AS (
         ) AS is_kept_waiting,
         -- LEAST and GREATEST ignore NULL.
         CASE
+            -- It was delivered since its flip, and is sent once more: see keep_flip_times.sql.
+            WHEN c.error IS NULL AND c.flipped_at <= c.synced_at AND c.synced_at < l.due_at THEN l.due_at
             WHEN c.error IS NULL THEN LEAST(l.due_at, c.flipped_at)
             ELSE LEAST(l.due_at, (SELECT GREATEST(n.shut_since, c.flipped_at) FROM lane AS n WHERE n.shut_since IS NOT NULL))
         END AS waits_since
@@ -80,6 +82,7 @@ contact AS (
         SELECT
             :claimed_by AS claimed_by,
             :flipped_at AS flipped_at,
+            :synced_at AS synced_at,
             :processing_error AS error,
             :sync_status = 'Queued' AS is_queued
         FROM :contacts
@@ -99,7 +102,10 @@ SELECT
             claimed_by IS NOT NULL
             AND (claimed_by >> 32)::integer NOT IN (SELECT w.id FROM crm_sync.living_workers AS w)
     ) AS lost,
-    extract(EPOCH FROM statement_timestamp() - min(waits_since) FILTER (WHERE is_kept_waiting))::float8 AS oldest_ready_s,
+    -- A time that was written by hand may be infinite.
+    extract(
+        EPOCH FROM statement_timestamp() - min(GREATEST(waits_since, '1970-01-01')) FILTER (WHERE is_kept_waiting)
+    )::float8 AS oldest_ready_s,
     (SELECT count(*) >= $1::integer FROM oldest) AS ready_is_least,
     (SELECT count(*) >= $1::integer FROM later) AS waiting_is_least
 FROM contact

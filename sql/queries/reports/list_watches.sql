@@ -10,5 +10,5 @@ SELECT
     t.tgname AS trigger,
     t.tgenabled IN ('O', 'A') AS enabled
 FROM crm_sync.lanes AS l
-JOIN pg_trigger AS t ON t.tgrelid = :'contacts'::regclass AND t.tgname = format('crm_sync_%s_watch', l.crm)
+JOIN pg_trigger AS t ON t.tgrelid = :'contacts_name'::regclass AND t.tgname = format('crm_sync_%s_watch', l.crm)
 ORDER BY l.id

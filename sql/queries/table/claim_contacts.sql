@@ -18,6 +18,15 @@
 -- Without :fully, no contact is fresh, and it is not said how many rows a trigger has kept. That is for the usual contact, which
 -- comes alone: the server takes longer to start a plan than to claim one row, and this one is a third smaller.
 WITH
+-- Takes the lock of the UPDATE below, and changes nothing. Statements lock a table as it occurs in them. With the lock of FOR UPDATE
+-- first, an application that builds an index and then alters the table in one transaction would wait for this statement, which waits
+-- for it: a deadlock, and perhaps it would be the victim.
+table_lock AS (
+    UPDATE :contacts
+    SET :claimed_by = :claimed_by
+    WHERE FALSE
+),
+
 -- No worker calls a CRM that is paused by hand; while its breaker is not closed, only the probe does. All workers share this:
 -- what one worker gave back, no other sends. Also, a claim that arrives after its worker is dead and forgotten would create
 -- orphans that no worker looks for.
@@ -32,6 +41,8 @@ open_lane AS MATERIALIZED (
         -- This statement was parsed with our search_path. The table's own triggers, and functions called by the mapping, run with
         -- the role's search_path, as for any application.
         AND (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
+        -- What they flip in this transaction, they flip because of it: see 0023.trigger-loops.sql.
+        AND (SELECT set_config('crm_sync.writes', :'crm', TRUE)) IS NOT NULL
 ),
 
 \if :fully
@@ -108,42 +119,47 @@ oldest AS MATERIALIZED (
     ))
     RETURNING
         :id:as_read AS id,
-        :due_at,
+        -- Who may write any column can write a time that drivers cannot read: such a contact comes first in line.
+        GREATEST(:due_at, '0001-01-01 00:00:00+00') AS due_at,
         :attempts,
         :remote_id::text AS remote_id,
         -- NULL if it was flipped when it became due, as most are: the driver needs longer for a time than for all the texts. Also NULL
-        -- after a flip that no trigger saw. Who may write any column can write a time that drivers cannot read.
+        -- after a flip that no trigger saw, and if drivers cannot read it.
         CASE WHEN :flipped_at BETWEEN '1970-01-01' AND '9000-01-01' THEN NULLIF(:flipped_at, :due_at) END AS flipped_at,
         -- FALSE if a trigger of the table has taken the claim back, or part of it.
         coalesce(:claimed_by = $2::bigint AND :sync_status = 'Processing', FALSE) AS is_held,
+        -- Why it is sent again and again, if a trigger of the table flips it because it is: see 0023.trigger-loops.sql.
+        CASE WHEN starts_with(:processing_error::text, 'TRIGGER_LOOP:') THEN :processing_error::text END AS loop,
         :trace AS trace,
         :mapped
 \if :fully
+),
+
+-- How many rows a trigger of the table has kept as they were: it returned NULL. Rows that somebody else wrote after this statement
+-- began are not claimed either, and come with the next claim: their new version is locked, but this statement does not see it.
+-- Not a subquery of the SELECT, which Postgres would lock first.
+kept AS (
+    SELECT
+        CASE
+            WHEN n.locked = n.claimed THEN 0
+            ELSE (
+                SELECT count(*)
+                FROM (SELECT f.locator FROM fresh AS f UNION ALL SELECT o.locator FROM oldest AS o) AS l
+                WHERE EXISTS (SELECT FROM :contacts WHERE :locator :locator_is l.locator OFFSET 0)
+            ) - n.claimed
+        END AS kept
+    FROM
+        (
+            SELECT
+                (SELECT count(*) FROM fresh) + (SELECT count(*) FROM oldest) AS locked,
+                (SELECT count(*) FROM claimed) AS claimed
+        ) AS n
 )
 
--- One row without a contact if none was claimed. kept: how many rows a trigger of the table has kept as they were: it returned NULL.
--- Rows that somebody else wrote after this statement began are not claimed either, and come with the next claim: their new version
--- is locked, but this statement does not see it.
+-- One row without a contact if none was claimed.
 SELECT
     c.*,
     k.kept
-FROM
-    (
-        SELECT
-            CASE
-                WHEN n.locked = n.claimed THEN 0
-                ELSE (
-                    SELECT count(*)
-                    FROM (SELECT f.locator FROM fresh AS f UNION ALL SELECT o.locator FROM oldest AS o) AS l
-                    WHERE EXISTS (SELECT FROM :contacts WHERE :locator :locator_is l.locator OFFSET 0)
-                ) - n.claimed
-            END AS kept
-        FROM
-            (
-                SELECT
-                    (SELECT count(*) FROM fresh) + (SELECT count(*) FROM oldest) AS locked,
-                    (SELECT count(*) FROM claimed) AS claimed
-            ) AS n
-    ) AS k
+FROM kept AS k
 LEFT JOIN claimed AS c ON TRUE
 \endif

@@ -4,6 +4,13 @@
 -- $1  id[]    the contacts
 -- $2  bigint  the claim's fencing token
 WITH
+-- As in claim_contacts.sql.
+table_lock AS (
+    UPDATE :contacts
+    SET :claimed_by = :claimed_by
+    WHERE FALSE
+),
+
 -- As in claim_contacts.sql: no worker calls a CRM that is paused or down, and a claim without a worker would create orphans that
 -- no worker looks for.
 open_lane AS MATERIALIZED (
@@ -16,6 +23,7 @@ open_lane AS MATERIALIZED (
         AND EXISTS (SELECT FROM crm_sync.workers AS w WHERE w.id = $2::bigint >> 32)
         -- For the table's own triggers.
         AND (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
+        AND (SELECT set_config('crm_sync.writes', :'crm', TRUE)) IS NOT NULL
 ),
 
 free AS MATERIALIZED (

@@ -21,7 +21,8 @@ newest AS (
         LIMIT 1
     ) AS c
     WHERE
-        l.due_at > coalesce($2::timestamptz, '-infinity'::timestamptz)
+        -- Drivers can read no time before that.
+        l.due_at > coalesce($2::timestamptz, '0001-01-01 00:00:00+00'::timestamptz)
         AND l.due_at <= statement_timestamp()
     ORDER BY l.due_at DESC
     LIMIT $3::integer + 1

@@ -29,7 +29,15 @@
 -- $15  bigint[]   which of its fields are no longer in the CRM, a bit for each; below zero if the row gets another record with this;
 --                 only if fields are emptied (:clears)
 -- $16  bigint[]   those of them that this delivery has emptied; with $15
-WITH outcome AS (
+WITH
+-- As in claim_contacts.sql.
+table_lock AS (
+    UPDATE :contacts
+    SET :claimed_by = :claimed_by
+    WHERE FALSE
+),
+
+outcome AS (
     SELECT
         id,
         coalesce(claimed_by, $11::bigint) AS claimed_by,
@@ -77,6 +85,7 @@ moment AS MATERIALIZED (
     -- locks are already held, so it does not apply to them.
     WHERE
         (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
+        AND (SELECT set_config('crm_sync.writes', :'crm', TRUE)) IS NOT NULL
         AND (SELECT set_config('lock_timeout', '300ms', TRUE)) IS NOT NULL
 ),
 
@@ -128,16 +137,21 @@ held AS (
             :attempts AS attempts,
             :due_at AS due_at,
             :flipped_at AS flipped_at,
+            :synced_at AS synced_at,
             :processing_error AS old_error,
             CASE :sync_status
                 WHEN 'Processing' THEN 'in flight'
                 WHEN 'Queued' THEN 'flipped again'
                 ELSE 'withdrawn'
-            END AS found
+            END AS found,
+            -- Flipped again only by a trigger of the table, because it was claimed.
+            :sync_status = 'Queued' AND starts_with(:processing_error::text, 'TRIGGER_LOOP:') AS is_in_loop
         FROM :contacts
         WHERE
             :id :is o.id
             AND :claimed_by = o.claimed_by
+            -- Without one, its column was dropped and put back, and the trigger would take this for a stale row: see place_claimed.sql.
+            AND :due_at IS NOT NULL
         FOR :finish_lock SKIP LOCKED
     ) AS c
     WHERE (SELECT m.at FROM moment AS m) IS NOT NULL
@@ -153,8 +167,12 @@ finished AS (
         h.remote_id,
         h.due_at AS was_due_at,
         h.attempts AS attempt,
-        -- A later flip has its own trace id: this claim's flip was due no later than this.
-        CASE WHEN h.found = 'flipped again' THEN h.due_at ELSE h.flipped_at END AS flipped_at,
+        -- A later flip has its own trace id: this claim's flip was due no later than this. One that was delivered since its flip and
+        -- was sent once more (keep_flip_times.sql) has waited since it was due.
+        CASE
+            WHEN h.found = 'flipped again' OR (h.flipped_at <= h.synced_at AND h.synced_at < h.due_at) THEN h.due_at
+            ELSE h.flipped_at
+        END AS flipped_at,
         h.took_ms,
         h.status,
         h.request_id,
@@ -166,12 +184,27 @@ finished AS (
         h.at,
         t.sync,
         t.processing,
-        CASE t.attempts WHEN 'kept' THEN h.attempts WHEN 'given back' THEN h.attempts - 1 ELSE 0 END AS attempts,
-        CASE t.error WHEN 'new' THEN h.error WHEN 'old' THEN h.old_error END AS error,
+        CASE
+            WHEN t.attempts = 'kept' OR h.is_in_loop THEN h.attempts
+            WHEN t.attempts = 'given back' THEN h.attempts - 1
+            ELSE 0
+        END AS attempts,
+        CASE
+            WHEN t.error = 'new' THEN h.error
+            WHEN t.error = 'old' OR (h.is_in_loop AND h.attempts >= 3) THEN h.old_error
+        END AS error,
         -- Later than before, in case the clock was set back: by this the trigger distinguishes a finish from a stale row.
         CASE
             WHEN t.due
-                THEN GREATEST(h.at + make_interval(secs => coalesce(h.delay_s, 0)), h.due_at + interval '1 microsecond')
+                THEN GREATEST(
+                    h.at + make_interval(secs => coalesce(h.delay_s, 0)),
+                    h.due_at + interval '1 microsecond',
+                    -- As crm_sync.loop_pause has it, which no worker has to be let use.
+                    CASE
+                        WHEN h.is_in_loop AND h.attempts > 1
+                            THEN h.at + make_interval(secs => LEAST(2.0 ^ (LEAST(h.attempts, 20) - 2), 300))
+                    END
+                )
         END AS due_at
     FROM held AS h
     JOIN transition AS t ON h.kind = t.kind AND h.found = t.found
@@ -244,8 +277,10 @@ written AS (
             ),
             ''
         ) AS undone,
-        -- date_part, because extract returns a numeric.
-        LEAST(GREATEST(date_part('epoch', f.at - f.flipped_at) * 1000, 0), 2147483647)::integer AS waited_ms
+        -- date_part, because extract returns a numeric. Of each time by itself, because Postgres 16 subtracts no infinite one.
+        LEAST(
+            GREATEST((date_part('epoch', f.at) - date_part('epoch', f.flipped_at)) * 1000, 0), 2147483647
+        )::integer AS waited_ms
 ),
 
 -- LATERAL, so that each line is looked up by its due time.
@@ -306,24 +341,29 @@ joined AS (
 )
 \endif
 
+-- Those that a trigger of the table has kept from being written: it returned NULL, so Postgres left the row as it was. A row that
+-- somebody else wrote after this statement began is left out: its new version is locked, but this statement does not see it.
+, kept AS (
+    SELECT h.id
+    FROM held AS h
+    WHERE
+        (SELECT count(*) FROM held) > (SELECT count(*) FROM written)
+        AND NOT EXISTS (SELECT FROM written AS w WHERE w.id :is h.id)
+        AND EXISTS (SELECT FROM :contacts WHERE :locator :locator_is h.locator OFFSET 0)
+)
+
 SELECT
     w.id:as_read AS id,
-    extract(EPOCH FROM w.due_at - clock_timestamp())::float8 AS due_in_s,
+    date_part('epoch', w.due_at) - date_part('epoch', clock_timestamp()) AS due_in_s,
     w.waited_ms,
     w.undone,
     TRUE AS is_written
 FROM written AS w
 UNION ALL
--- Those that a trigger of the table has kept from being written: it returned NULL, so Postgres left the row as it was. A row that
--- somebody else wrote after this statement began is left out: its new version is locked, but this statement does not see it.
 SELECT
-    h.id:as_read,
+    k.id:as_read,
     NULL,
     NULL,
     NULL,
     FALSE
-FROM held AS h
-WHERE
-    (SELECT count(*) FROM held) > (SELECT count(*) FROM written)
-    AND NOT EXISTS (SELECT FROM written AS w WHERE w.id :is h.id)
-    AND EXISTS (SELECT FROM :contacts WHERE :locator :locator_is h.locator OFFSET 0)
+FROM kept AS k

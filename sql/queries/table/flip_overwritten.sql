@@ -7,8 +7,8 @@
 -- is flipped too, and sent once more, because its request may have arrived first. A contact that is Processing and free is one
 -- whose claim the application has ended by writing our columns: no worker would look at it again.
 --
--- Returns those for which a contact is to be flipped. flipped; locked: not yet, because the application has locked the row, and
--- is not waited for.
+-- Returns those for which a contact is to be flipped, with its id, and as text when the application flipped it: see
+-- keep_flip_times.sql. flipped; locked: not yet, because the application has locked the row, and is not waited for.
 --
 -- $1  id[]           contacts that were sent
 -- $2  text[]         the record of each, or NULL
@@ -135,11 +135,13 @@ overwritten AS (
 held AS MATERIALIZED (
     SELECT
         c.id,
+        c.flipped_at,
         c.record
     FROM (SELECT DISTINCT o.id FROM overwritten AS o) AS o
     CROSS JOIN LATERAL (
         SELECT
             :id AS id,
+            :flipped_at AS flipped_at,
             :remote_id::text AS record
         FROM :contacts
         WHERE
@@ -191,5 +193,8 @@ flipped AS (
 
 SELECT
     o.number::integer - 1 AS place,
-    o.id :is ANY (ARRAY(SELECT f.id FROM flipped AS f)) AS is_flipped
+    o.id :is ANY (ARRAY(SELECT f.id FROM flipped AS f)) AS is_flipped,
+    o.id:as_read AS id,
+    h.flipped_at::text AS flipped_at
 FROM overwritten AS o
+LEFT JOIN held AS h ON o.id :is h.id

@@ -24,6 +24,18 @@ SELECT
                 ELSE c.atttypid
             END
     ) AS takes_keys,
+    -- Functions name the types of the status columns, with their schema. Without them they see no flip.
+    NOT EXISTS (
+        SELECT
+        FROM pg_proc AS f
+        -- To the end of the line, but for its last character.
+        CROSS JOIN regexp_matches(f.prosrc, '_status := ''Queued''::(.+).$', 'gn') AS t (found)
+        WHERE
+            f.pronamespace = 'crm_sync'::regnamespace
+            AND f.proname = crm || '_flip'
+            -- CASE, because a plan may look at all functions first, and one of them has a template with no type in it.
+            AND CASE WHEN f.proname = crm || '_flip' THEN to_regtype(t.found[1]) IS NULL END
+    ) AS knows_types,
     crm_sync.other_retries(crm, 'c') AS other_retries
 FROM crm_sync.lanes
 WHERE installed

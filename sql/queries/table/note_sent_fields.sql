@@ -14,6 +14,7 @@ WITH noted AS (
     FROM unnest($1:::sent_keys, $2::bigint[]) AS n (id, sent_fields)
     WHERE
         (SELECT set_config('search_path', :'own_path', TRUE)) IS NOT NULL
+        AND (SELECT set_config('crm_sync.writes', :'crm', TRUE)) IS NOT NULL
         AND (SELECT set_config('lock_timeout', '300ms', TRUE)) IS NOT NULL
         AND (SELECT set_config('synchronous_commit', 'on', TRUE)) IS NOT NULL
 ),

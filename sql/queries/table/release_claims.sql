@@ -109,10 +109,12 @@ joined AS (
     SELECT
         m.at,
         crm_sync.history_slot(m.at),
+        -- As in finish_contacts.sql.
         LEAST(
             GREATEST(
-                date_part(
-                    'epoch', clock_timestamp() - CASE r.found WHEN 'flipped again' THEN r.was_due_at ELSE r.flipped_at END
+                (
+                    date_part('epoch', clock_timestamp())
+                    - date_part('epoch', CASE r.found WHEN 'flipped again' THEN r.was_due_at ELSE r.flipped_at END)
                 ) * 1000,
                 0
             ),

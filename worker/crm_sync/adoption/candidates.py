@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from crm_sync.adoption.connection import Connection, connected, run, value
-from crm_sync.adoption.table import DEFAULT_EMAIL, find_table
+from crm_sync.adoption.key_and_email import DEFAULT_EMAIL
+from crm_sync.adoption.table import find_table
 from crm_sync.errors import ConfigurationError
 
 

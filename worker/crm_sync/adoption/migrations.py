@@ -23,7 +23,7 @@ from crm_sync.postgres.pooler import LEADS_THROUGH
 from crm_sync.postgres.session_settings import OF_ADOPTION, SINCE_17, search_path
 from crm_sync.postgres.sqlstates import Fault, fault_of
 from crm_sync.postgres.statements import folder, query, quote, render, set_to
-from crm_sync.postgres.translation import AT_LOGIN
+from crm_sync.postgres.translation import AT_LOGIN, in_function
 
 SCHEMA = "crm_sync"
 TABLE = "_crm_sync_migration"
@@ -215,5 +215,6 @@ def _translate(error: psycopg.Error) -> Exception:
     details = error.diag.message_detail if isinstance(error, psycopg.errors.DependentObjectsStillExist) else None
     return ConfigurationError(
         f"the database refused a change, which was undone: {clean(str(error.diag.message_primary or error))}"
+        f"{in_function(error.diag.context)}"
         f"{f' ({clean(details)})' if details else ''}"
     )

@@ -180,7 +180,7 @@ class Runner:
 
     def _holders(self, step: Step) -> list[dict[str, Any]]:
         readers = step.lock == "ACCESS EXCLUSIVE"
-        return run(self._connection, "find_holders", readers, variables={"contacts": self._table}).fetchall()
+        return run(self._connection, "find_holders", readers, variables={"contacts_name": self._table}).fetchall()
 
 
 class _Observer:

@@ -8,13 +8,13 @@ from typing import Any
 import psycopg
 
 from crm_sync.adoption.connection import Connection, run, value
+from crm_sync.adoption.key_and_email import email_column, key_column
 from crm_sync.core.table_words import obstacle
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.session_settings import search_path
 from crm_sync.postgres.statements import folder, quote, set_to
 
 DEFAULT_TABLE = "contacts"
-DEFAULT_EMAIL = "email"
 OLDEST_SERVER = 150000  # PostgreSQL 15
 
 _KINDS = {
@@ -86,8 +86,8 @@ def enter(connection: Connection, request: AdoptionRequest) -> Table:
         )
     _refuse(found)
     columns = run(connection, "list_keys", found["relation"]).fetchall()
-    key = _key(connection, found, columns, request.key)
-    email = _email(found["name"], columns, request.email)
+    key = key_column(connection, found, columns, request.key)
+    email = email_column(found["name"], columns, request.email)
     run(connection, "enter_table", found["relation"], key, email, created)
     if value(connection, "detect_names"):
         run(connection, "note_name")
@@ -123,8 +123,8 @@ def _again(connection: Connection, request: AdoptionRequest, adopted: dict[str, 
     key, email = adopted["key_column"], adopted["email_column"]
     if key not in names or email not in names:
         # Renamed since.
-        key = key if key in names else _key(connection, found, columns, request.key)
-        email = email if email in names else _email(name, columns, request.email)
+        key = key if key in names else key_column(connection, found, columns, request.key)
+        email = email if email in names else email_column(name, columns, request.email)
         run(connection, "rename_columns", key, email)
         run(connection, "create_flip_functions")
         run(connection, "renew_on_delete")
@@ -167,7 +167,7 @@ def _go_over(connection: Connection, adopted: dict[str, Any], copy: dict[str, An
         if column not in names:
             stay = f", or, to keep {former}, set CONTACTS_TABLE to it" if former else ""
             raise ConfigurationError(f"{name} {other}, and has no column {column}: give it one{stay}")
-    _key(connection, copy, columns, key)
+    key_column(connection, copy, columns, key)
     run(connection, "follow_copy", copy["relation"])
     run(connection, "create_flip_functions")
     _refuse_obstacles(connection, name, key)
@@ -257,57 +257,6 @@ def _refuse(found: dict[str, Any]) -> None:
             f"the role {found['role']} may create no indexes and types in the schema of {name}: let its owner run "
             f"GRANT CREATE ON SCHEMA {quote(found['namespace'])} TO {quote(found['role'])}"
         )
-
-
-def _key(connection: Connection, found: dict[str, Any], columns: Sequence[dict[str, Any]], requested: str | None) -> str:
-    """The column that identifies a row."""
-    name = found["name"]
-    primary = [column["name"] for column in columns if column["is_in_primary_key"]]
-    if requested is None:
-        if len(primary) == 1:
-            return str(primary[0])
-        has = f"has a primary key of several columns ({', '.join(primary)})" if primary else "has no primary key"
-        raise ConfigurationError(f"{name} {has}: name the column that identifies a row in CONTACTS_KEY")
-    column = _column(name, columns, requested, "CONTACTS_KEY")
-    if not column["is_never_null"]:
-        raise ConfigurationError(
-            f"CONTACTS_KEY: {requested} can be NULL: ALTER TABLE {name} ALTER COLUMN {quote(requested)} SET NOT NULL"
-        )
-    if column["is_unique"]:
-        return requested
-    if found["kind"] == "r":
-        raise ConfigurationError(
-            f"CONTACTS_KEY: nothing keeps two rows of {name} from having the same {requested}: "
-            f"CREATE UNIQUE INDEX CONCURRENTLY ON {name} ({quote(requested)})"
-        )
-    if not column["begins_an_index"]:
-        raise ConfigurationError(
-            f"CONTACTS_KEY: no index begins with {requested}, so looking up a row would read the whole table: "
-            f"CREATE INDEX ON {name} ({quote(requested)})"
-        )
-    # On a partitioned table, no index can guarantee that it is unique across partitions.
-    variables = {"contacts": name, "id": quote(requested)}
-    if run(connection, "find_duplicate_key", variables=variables).fetchone() is not None:
-        raise ConfigurationError(f"CONTACTS_KEY: several rows of {name} have the same {requested}, so it does not identify a row")
-    return requested
-
-
-def _email(name: str, columns: Sequence[dict[str, Any]], requested: str | None) -> str:
-    if requested is not None:
-        _column(name, columns, requested, "CONTACTS_EMAIL")
-        return requested
-    if any(column["name"] == DEFAULT_EMAIL for column in columns):
-        return DEFAULT_EMAIL
-    candidates = [column["name"] for column in columns if column["may_be_email"]]
-    likely = f" (it may be {' or '.join(candidates)})" if candidates else ""
-    raise ConfigurationError(f"{name} has no column email: name the one with the address in CONTACTS_EMAIL{likely}")
-
-
-def _column(name: str, columns: Sequence[dict[str, Any]], requested: str, setting: str) -> dict[str, Any]:
-    for column in columns:
-        if column["name"] == requested:
-            return column
-    raise ConfigurationError(f"{setting}: {name} has no column {requested}")
 
 
 def server_number(connection: Connection) -> int:

@@ -9,6 +9,7 @@ from crm_sync.api import showing
 from crm_sync.api.lane_models import Alert, Event, EventPage
 from crm_sync.api.reader import SharedReading
 from crm_sync.api.tables import if_allowed
+from crm_sync.core.alert import Condition
 from crm_sync.errors import DeclinedError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
@@ -63,6 +64,12 @@ class Events:
             return [Alert(**one) for one in alert_objects([dict(row) for row in rows])]
 
         return await if_allowed(read, [])
+
+    async def open_alerts(self) -> list[Alert]:
+        """Those that stop most contacts first, and codes last, because there can be many."""
+        order = [*(one.value for one in Condition if one is not Condition.NEW_CODE), Condition.NEW_CODE.value]
+        found = [one for one in await self.alerts() if one.ended_at is None]
+        return sorted(found, key=lambda one: (order.index(one.alert), one.crm, one.code or ""))
 
     async def _read(
         self,

@@ -88,7 +88,7 @@ async def _handled(service: Service, idempotency: Idempotency, route: Route, req
         # A proxy must pass on each event as it comes.
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         return Answer(200, b"", STREAM, headers, route.stream(service, call, request.last_event_id))
-    if request.idempotency_key is None or route.method != "POST":
+    if request.idempotency_key is None or not route.takes_idempotency_key:
         return Answer(200, _json(await route.handle(service, call)))
     what = f"{route.method} {route.path} {json.dumps(dict(request.names), sort_keys=True)}".encode() + request.body
     async with idempotency.once(request.caller, request.idempotency_key, what) as once:

@@ -98,16 +98,6 @@ class Event(Given):
     details: dict[str, Any]
 
 
-class Overview(Given):
-    """read_at: when it was read. It is shared by all viewers, and may be a few seconds old."""
-
-    read_at: datetime
-    crms: list[CrmState]
-    workers: list[Worker]
-    notices: list[str] = Field(description="Versions that differ: of this process, the schema and the workers.")
-    events: list[Event] = Field(description="The latest.")
-
-
 class Alert(Given):
     """Something that is wrong, as in `crm-sync alerts`."""
 
@@ -123,6 +113,17 @@ class Alert(Given):
     to_do: str
     command: str
     told: list[str]
+
+
+class Overview(Given):
+    """read_at: when it was read. It is shared by all viewers, and may be a few seconds old."""
+
+    read_at: datetime
+    crms: list[CrmState]
+    workers: list[Worker]
+    notices: list[str] = Field(description="Versions that differ: of this process, the schema and the workers.")
+    events: list[Event] = Field(description="The latest.")
+    alerts: list[Alert] = Field(description="The open ones, those that stop most contacts first.")
 
 
 class EventPage(Given):

@@ -83,6 +83,7 @@ class Lanes:
         hours = await if_allowed(self._hours, dict[str, list[MinuteCount]]())
         limits = await if_allowed(self._limits, dict[str, list[LimitUse]]())
         latest = await self._events.few(LATEST)
+        alerts = await self._events.open_alerts()
         applied = await if_allowed(self._applied, list[str]())
         workers = [Worker(**worker) for worker in status.workers]
         notices = differences(applied, [worker.version for worker in workers if worker.alive])
@@ -91,7 +92,7 @@ class Lanes:
             showing.crm_state(lane, hours.get(lane.crm, []), limits.get(lane.crm, []), alive=status.alive)
             for lane in status.lanes
         ]
-        return Overview(read_at=now, crms=crms, workers=workers, notices=notices, events=latest)
+        return Overview(read_at=now, crms=crms, workers=workers, notices=notices, events=latest, alerts=alerts)
 
     async def _applied(self) -> list[str]:
         return [row[0] for row in await self._database.fetch(query("list_applied_migrations"))]

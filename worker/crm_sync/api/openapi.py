@@ -87,7 +87,7 @@ def _operation(route: Route, references: Any) -> dict[str, Any]:
     if route.body is not None:
         schema = references[route.body, "validation"]
         operation["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
-    if route.method == "POST":
+    if route.takes_idempotency_key:
         operation["parameters"].append({
             "name": "Idempotency-Key", "in": "header", "required": False,
             "description": "A request with the same key within a day is answered as the first was, and done once.",

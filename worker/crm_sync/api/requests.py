@@ -123,7 +123,11 @@ class ContactsQuery(Taken):
     limit: int = Field(50, ge=1, le=LARGEST_PAGE)
 
 
-class FindQuery(Taken):
+class Search(Taken):
+    """A query, or a body."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"q": "ada@example.com"}]})
+
     q: Named = Field(min_length=1, max_length=LONGEST_TAKEN, description="A whole address, a key, or an id in one of the CRMs.")
     whole: bool = Field(False, description="Read even a large table for an address that no index finds, for 1.8 s at most.")
 

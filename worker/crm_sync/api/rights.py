@@ -49,7 +49,7 @@ class Rights:
 
     async def _read(self) -> Mapping[Action, str]:
         lanes = await self._tables.whole()
-        flips = [(lane.variables["contacts"], f"{crm}_sync_status", "UPDATE") for crm, lane in lanes.items()]
+        flips = [(lane.variables["contacts_name"], f"{crm}_sync_status", "UPDATE") for crm, lane in lanes.items()]
         needed: dict[Action, list[Right]] = {
             Action.CHANGE: flips,
             Action.RETRY: flips,

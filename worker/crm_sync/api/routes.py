@@ -13,10 +13,10 @@ from crm_sync.api.requests import (
     ContactsQuery,
     EventsQuery,
     Filter,
-    FindQuery,
     NoQuery,
     Pause,
     RetryRequest,
+    Search,
     Selection,
     StatusChange,
     ThroughputQuery,
@@ -68,6 +68,11 @@ class Route:
         """Unique, for generated clients."""
         return self.handle.__name__.strip("_")
 
+    @property
+    def takes_idempotency_key(self) -> bool:
+        """A POST that only reads takes none: it would get the answer of yesterday."""
+        return self.method == "POST" and self.scope is not Scope.READ
+
 
 async def _list_crms(service: Service, _call: Call) -> Overview:
     return await service.lanes.overview()
@@ -100,8 +105,14 @@ async def _list_contacts(service: Service, call: Call) -> ContactPage:
 
 
 async def _find_contacts(service: Service, call: Call) -> Found:
-    assert isinstance(call.query, FindQuery)  # noqa: S101
+    assert isinstance(call.query, Search)  # noqa: S101
     return await service.contacts.find(call.query.q, whole=call.query.whole)
+
+
+async def _search_contacts(service: Service, call: Call) -> Found:
+    """The same as _find_contacts, with nothing in the URL."""
+    assert isinstance(call.body, Search)  # noqa: S101
+    return await service.contacts.find(call.body.q, whole=call.body.whole)
 
 
 async def _show_contact(service: Service, call: Call) -> ContactView:
@@ -154,7 +165,8 @@ ROUTES = (
     Route("DELETE", "/crms/{crm}/pause", Scope.OPERATE, "Resume a CRM", _resume_crm, CrmState),
     Route("POST", "/crms/{crm}/fields", Scope.FLIP, "Ask a CRM about the fields that are sent", _ask_fields, FieldsSaid),
     Route("GET", "/contacts", Scope.READ, "A page of contacts at one CRM", _list_contacts, ContactPage, ContactsQuery),
-    Route("GET", "/find", Scope.READ, "Contacts by address, key or id", _find_contacts, Found, FindQuery),
+    Route("GET", "/find", Scope.READ, "Contacts by address, key or id", _find_contacts, Found, Search),
+    Route("POST", "/find", Scope.READ, "The same, with nothing in the URL", _search_contacts, Found, body=Search),
     Route("GET", "/contacts/{key}", Scope.READ, "One contact at every CRM", _show_contact, ContactView, ContactQuery),
     Route(
         "POST", "/contacts/{key}/{crm}", Scope.FLIP, "Change the status of one contact", _change_contact, SelectionResult,

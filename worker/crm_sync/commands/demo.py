@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import indent
 from typing import Any
 
 import aiohttp
@@ -148,7 +149,7 @@ async def _flip_singles(console: Console, app: asyncpg.Connection, everybody: li
     emails = [person.email for person in well if person.email][:SINGLES]
     console.print(f"   [dim]-- {SINGLES} people, one by one[/]")
     flip = query("flip_by_address")
-    console.print(f"   {_on_a_line(flip)};\n".replace("$1", "'...'"), soft_wrap=True)
+    console.print(_shown(flip.replace("$1", "'...'")), soft_wrap=True)
     flipped = {}
     for email in emails:
         flipped[email.lower()] = time.time()
@@ -159,8 +160,8 @@ async def _flip_singles(console: Console, app: asyncpg.Connection, everybody: li
     return flipped
 
 
-def _on_a_line(statement: str) -> str:
-    return " ".join(statement.split())
+def _shown(statement: str) -> str:
+    return f"{indent(statement.strip(), '   ')};\n"
 
 
 async def _open(app: asyncpg.Connection) -> dict[str, int]:
@@ -173,7 +174,7 @@ async def _flip_the_rest(console: Console, app: asyncpg.Connection) -> dict[str,
     """Flips all others for all CRMs in one statement, and shows the progress. Returns contacts a second, by CRM."""
     console.print("   [dim]-- everybody else at once[/]")
     flip = query("flip_new")
-    console.print(f"   {_on_a_line(flip)};\n", soft_wrap=True)
+    console.print(_shown(flip), soft_wrap=True)
     started = time.monotonic()
     status = await app.execute(flip)
     total = int(status.split()[-1])
@@ -231,13 +232,13 @@ async def _rows(app: asyncpg.Connection, crm: str, everybody: list[Person]) -> l
 def _tell_what_became(console: Console, results: Mapping[str, Result]) -> None:
     table = Table(name("contacts"), *map(number, results))
     codes = {crm: Counter((row.sync_status, row.code) for row in result.rows) for crm, result in results.items()}
-    for state in sorted({state for counts in codes.values() for state in counts}, key=str):
+    for state in sorted({state for counts in codes.values() for state in counts}, key=lambda one: (one[0], one[1] or "")):
         title = f"{state[0]}: {state[1]}" if state[1] else state[0]
         table.add_row(title, *(f"{codes[crm][state]:,}" if codes[crm][state] else "" for crm in results))
-    table.add_row("records in the CRM (one an address)", *(f"{len(result.records):,}" for result in results.values()))
+    table.add_row("records in the CRM, one an address", *(f"{len(result.records):,}" for result in results.values()))
     table.add_section()
     table.add_row("requests", *(f"{result.requests:,}" for result in results.values()))
-    table.add_row("contacts a second, with all others", *(f"{result.rate:,.0f}" for result in results.values()))
+    table.add_row("contacts a second, all CRMs at once", *(f"{result.rate:,.0f}" for result in results.values()))
     medians = (statistics.median(result.latencies) for result in results.values())
     table.add_row("from flip to CRM, if idle (median, ms)", *(f"{median:.1f}" for median in medians))
     console.print(table)

@@ -11,7 +11,8 @@ from typing import TypeVar
 import click
 
 from crm_sync.adoption.candidates import Candidate, candidates
-from crm_sync.adoption.table import DEFAULT_EMAIL, DEFAULT_TABLE
+from crm_sync.adoption.key_and_email import DEFAULT_EMAIL
+from crm_sync.adoption.table import DEFAULT_TABLE
 from crm_sync.commands.check import Verdict, tell_findings
 from crm_sync.crm.registry import OWN, Crm
 from crm_sync.env_file import PRIVATE, already_there, text_of, write_new

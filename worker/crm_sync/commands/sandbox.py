@@ -9,6 +9,8 @@ from crm_sync.sandbox.__main__ import LIMITED, UNLIMITED, until_stopped
 from crm_sync.sandbox.process import settings
 from crm_sync.sandbox.server import Sandbox
 
+SWITCHING = "https://github.com/crm-sync/crm-sync/blob/main/docs/how-to/rotate-a-key.md#a-key-of-another-account"
+
 
 @click.command()
 @click.argument("crm", type=click.Choice(list(UNLIMITED)))
@@ -26,6 +28,7 @@ def sandbox(*, crm: str, port: int, limits: bool, misbehave: bool) -> None:
     """Serves a fake CRM on this machine until Ctrl-C, and prints the settings a worker needs to reach it.
 
     It has the vendor's state, limits and quirks, and refuses what the vendor refuses. It keeps contacts in memory only.
+    The ids that it writes into the rows belong to other contacts in a real account: forget them before you switch to one.
 
     \b
     Example:
@@ -50,5 +53,6 @@ async def _serve(crm: str, fake: Sandbox, *, limits: bool) -> None:
             f"In .env, or in the environment of a worker:\n\n"
             + "\n".join(lines)
             + f"\n\nWhat it holds: {fake.url}/_sandbox/contacts"
+            + f"\nBefore you switch to a real account: {SWITCHING}"
         )
         await stopped

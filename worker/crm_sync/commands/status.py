@@ -18,6 +18,7 @@ from crm_sync.configuration import load
 from crm_sync.core.waits import USUAL
 from crm_sync.errors import DatabaseTroubleError
 from crm_sync.postgres.pool import Database
+from crm_sync.reports.lane_label import is_well
 from crm_sync.reports.layout import console
 from crm_sync.reports.rights import Needs, explained
 from crm_sync.reports.status_reading import COUNTS, Status, read_status
@@ -46,8 +47,8 @@ def status(*, watch: bool, as_json: bool, exact: bool) -> None:
 
     Contacts in line, in flight and in Error are counted live, up to 10,000. The rest is counted by a worker from time to time,
     and the age of its numbers is shown; in a small table, all are counted live. Exits 0 if all is well, 1 if something needs a
-    person (a CRM is down, its settings or columns are at fault, or contacts are ready and no worker runs), and 69 if the database
-    cannot be reached.
+    person (a CRM is down, its settings or columns are at fault, it is stalled, or contacts are ready and no worker runs), and 69
+    if the database cannot be reached.
 
     \b
     Example:
@@ -70,7 +71,7 @@ def status(*, watch: bool, as_json: bool, exact: bool) -> None:
         click.echo(json.dumps(as_objects(current), indent=2, default=_text))
     else:
         console().print(draw(current))
-    if not current.well:
+    if not is_well(current):
         sys.exit(EXIT_NEEDS_A_PERSON)
 
 

@@ -210,7 +210,7 @@ class _Visit:
         match finish.kind:
             case Kind.DELIVERED:
                 note = f", but {finish.error}" if finish.error else ""
-                return f"delivered{f' as {finish.remote_id}' if finish.remote_id else ''}{note}"
+                return f"delivered{f' as record {finish.remote_id}' if finish.remote_id else ''}{note}"
             case Kind.RETRY:
                 return f"failed: {finish.error}. It is tried again in {span(finish.delay_s)}"
             case Kind.REJECTED:

@@ -17,8 +17,8 @@ from crm_sync.core.waits import Waits
 
 
 class Condition(StrEnum):
-    """what: in words, after the name of the CRM. remedy: what to do. command: the one that shows the problem. remedy and command
-    may contain {crm} and {code}.
+    """what: in words, after the name of the CRM. remedy: what to do. command: the one that shows the problem. Each may contain
+    {crm} and {code}.
 
     counted: what the number of an alert counts, the noun first. A contact that is retried fails several times, so those are
     counted as failures, not as contacts.
@@ -62,7 +62,7 @@ class Condition(StrEnum):
     )
     NEW_CODE = (
         "NEW_CODE",
-        "rejects contacts for a reason not seen in the past week",
+        "has contacts with {code}, a code not seen in the past week",
         "crm-sync errors {code} says what it means and what to do",
         "crm-sync failed --crm {crm} --code {code}",
         "failures with this code",
@@ -106,6 +106,10 @@ class Condition(StrEnum):
         "crm-sync resume {crm}, if the reason has passed",
         "crm-sync status",
     )
+
+    def named(self, crm: str, code: str) -> str:
+        """What is wrong, and with which CRM."""
+        return f"{crm} {self.what.format(code=code)}"
 
 
 LARGEST_COUNT = 10_000  # contacts in line and deletions; counting stops here

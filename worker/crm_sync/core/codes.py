@@ -76,6 +76,12 @@ class Code(StrEnum):
         "the contacts table refused the update: a constraint, a trigger, or a column that is too short",
         "look at the named constraint or at Postgres's log, change it or the contact, and queue it again",
     )
+    TRIGGER_LOOP = (
+        "TRIGGER_LOOP",
+        "a trigger of the contacts table flips the contact whenever a worker writes it, so it is sent again, less and less often",
+        "change the named trigger as the reason says; then the contact is Complete with its next delivery",
+        True,
+    )
     WORKER_DIED = (
         "WORKER_DIED",
         "the worker died each time it had this contact in flight",

@@ -43,10 +43,16 @@ class Fairness:
     look_at: float = 0.0
     look_s: float = USUAL.fresh_look_s
 
-    def share(self, limit: int) -> int:
-        """How many contacts of the next claim, at most this many, may be fresh. Unused share is not saved up."""
+    def share(self, limit: int, *, all_fresh: bool = False) -> int:
+        """How many contacts of the next claim, at most this many, may be fresh. Unused share is not saved up.
+
+        all_fresh: all may. For a probe: contacts flipped together are often alike, so the next ones of the backlog may be why the
+        lane is held.
+        """
         if self.fresh_from is None:
             return 0
+        if all_fresh:
+            return limit
         self.credit += limit * SHARE
         share = int(self.credit)
         self.credit -= share

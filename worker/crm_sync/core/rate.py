@@ -183,12 +183,12 @@ class Taken:
         return [self.first + number * self.interval_s for number in range(self.count)]
 
 
-def take(windows: Sequence[Window], budget: Budget, now: float, wanted: int, ahead_s: float) -> Taken:
-    """Up to `wanted` (at least 1) slots, none more than ahead_s (at most LONGEST_AHEAD_S) from now."""
+def take(windows: Sequence[Window], budget: Budget, now: float, wanted: int, ahead_s: float, *, lead_s: float = 0.0) -> Taken:
+    """Up to `wanted` (at least 1) slots, none less than lead_s and none more than ahead_s (at most LONGEST_AHEAD_S) from now."""
     budget = budget.settled(windows, now)
     spaced, counted = [w for w in windows if w.spaced], [w for w in windows if not w.spaced]
     interval_s = max((w.interval_s for w in spaced), default=0.0)
-    free = max(now, budget.next_slot)
+    free = max(now + lead_s, budget.next_slot)
     first = max([free, *(budget.room_at(w, free) for w in counted)])
     last = now + min(ahead_s, LONGEST_AHEAD_S)
     if first > last:

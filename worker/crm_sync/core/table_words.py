@@ -16,6 +16,16 @@ def flips_note(triggers: Sequence[str]) -> str:
     )
 
 
+def loop_note(triggers: Sequence[str]) -> str:
+    """triggers: the application's own that seem to flip whatever is written."""
+    several = len(triggers) > 1
+    return (
+        f"The trigger{'s' if several else ''} {', '.join(triggers)} may flip a contact whenever a worker writes its row, so "
+        "that it is sent without end: compare OLD and NEW, name columns (UPDATE OF), or leave the worker's role out: "
+        "WHEN (current_user <> 'crm_worker')"
+    )
+
+
 def narrow_note(column: str, kind: str, declared: str, constraint: str | None) -> str:
     """A row of list_narrow_columns.sql: a column that refuses values which a worker may write."""
     match kind:

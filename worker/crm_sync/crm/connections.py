@@ -23,7 +23,8 @@ from crm_sync.core.text import clean
 from crm_sync.crm.content import read
 from crm_sync.crm.exchange import Request, Response
 from crm_sync.crm.proxy import Proxy
-from crm_sync.errors import LaneError, NotSentError, OutageError
+from crm_sync.crm.trail import SESSION_LOST, current
+from crm_sync.errors import HeldBackError, LaneError, NotSentError, OutageError
 
 CONNECT_TIMEOUT_S = 5.0
 # Node (and so n8n) and Apache close connections that were idle for 5 s [Node's http server.keepAliveTimeout, Apache's
@@ -66,7 +67,7 @@ class Connections:
                 await session.close()
 
     async def send(self, request: Request) -> Response:
-        """Raises NotSentError, and OutageError if there is no answer."""
+        """Raises HeldBackError, NotSentError, and OutageError if there is no answer."""
         if self._kept is None or self._new is None:
             raise RuntimeError("the HTTP session is not open")
         if request.once:
@@ -204,7 +205,7 @@ def has_left() -> bool:
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Records which connection a request got."""
+    """Records which connection a request got, and starts none that may not go on."""
 
     def __init__(self, **options: Any) -> None:
         # The lane limits what is in flight. A pool here would time out in its own queue, which is not the CRM's fault.
@@ -219,6 +220,9 @@ class _Connector(aiohttp.TCPConnector):
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 (aiohttp's own)
     ) -> Connection:
         connection = await super().connect(req, traces, timeout)
+        if not current().may_go_on():  # at the last moment: a connection can take seconds
+            connection.release()
+            raise HeldBackError(SESSION_LOST)
         line = connection.protocol
         if isinstance(line, _Line):
             line.begin()

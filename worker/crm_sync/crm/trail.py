@@ -1,12 +1,12 @@
 """The requests of one delivery: how many there were, the answer to the last one, and whose values they may have stored.
 
-The caller of a client's deliver follows the trail; the HTTP layer records each request, in whichever task the client makes it. A
-client that does not use that layer leaves no trail.
+The caller of a client's deliver follows the trail; the HTTP layer records each request, in whichever task the client makes it,
+and asks before each whether the delivery may go on. A client that does not use that layer leaves no trail.
 """
 
 import re
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -17,7 +17,12 @@ from crm_sync.errors import LaneError
 from crm_sync.measurements import Exchange, Operation, measure
 
 LARGEST_STATUS = 999
+SESSION_LOST = "the session was lost before this request started, so another worker may have its contacts"
 _NO_ID = re.compile(r"[^\w.:=/+-]")  # a foreign text: unless it looks like an id it may be anything, even an address
+
+
+def _always() -> bool:
+    return True
 
 
 @dataclass(slots=True)
@@ -25,13 +30,14 @@ class Trail:
     """requests: how many were begun. throttled: how many of them were answered with 429. status, request_id: of the last answer,
     None without one.
 
-    crm, operation: what they were made for; empty if the trail is not followed. is_whole: there were no others, even if the
-    client makes some that leave no trail. written: the ids of the contacts whose values may have been stored; all_written: those
-    of all contacts may.
+    crm, operation: what they were made for; empty if the trail is not followed. may_go_on: whether another request may start; not
+    if the session was lost. is_whole: there were no others, even if the client makes some that leave no trail. written: the ids
+    of the contacts whose values may have been stored; all_written: those of all contacts may.
     """
 
     crm: str = ""
     operation: str = ""
+    may_go_on: Callable[[], bool] = _always
     is_whole: bool = False
     requests: int = 0
     throttled: int = 0
@@ -82,8 +88,8 @@ class followed:  # noqa: N801 (used as `followed(...)`; a generator would cost e
 
     __slots__ = ("_token", "_trail")
 
-    def __init__(self, crm: str, operation: str) -> None:
-        self._trail = Trail(crm, operation)
+    def __init__(self, crm: str, operation: str, may_go_on: Callable[[], bool] = _always) -> None:
+        self._trail = Trail(crm, operation, may_go_on)
 
     def __enter__(self) -> Trail:
         self._token = _current.set(self._trail)

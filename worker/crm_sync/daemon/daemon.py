@@ -9,10 +9,9 @@ contacts table, an unreadable file. Parallel loops restart individually, so a fa
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Any, TypeVar
 
 import structlog
 
@@ -20,16 +19,16 @@ from crm_sync import __version__, events
 from crm_sync.configuration import Configuration, LaneConfiguration
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.daemon.fleet_counts import FleetCounts
-from crm_sync.daemon.installation import plan_lane
 from crm_sync.daemon.metrics import Metrics
+from crm_sync.daemon.reachable import StoppedError, once_reachable
 from crm_sync.daemon.supervised_lane import Read, SupervisedLane
 from crm_sync.daemon.supervision import supervise
 from crm_sync.daemon.systemd import Notifier
+from crm_sync.daemon.takeover import kept_configurations
 from crm_sync.daemon.wiring import Wiring
 from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.lane.ending import end_tasks
-from crm_sync.log import Trouble, set_level
-from crm_sync.postgres.backoff import Backoff
+from crm_sync.log import set_level
 from crm_sync.postgres.listen_check import check_listening
 from crm_sync.postgres.pool import Database
 from crm_sync.reports.rights import with_advice
@@ -42,12 +41,7 @@ from crm_sync.telling.counts import Teller, Told
 from crm_sync.telling.telling import Telling
 from crm_sync.telling.traces import traces
 
-Result = TypeVar("Result")
 log = structlog.get_logger()
-
-
-class _StoppedError(Exception):
-    """Stopped before anything ran: there is nothing to drain."""
 
 
 class Daemon:
@@ -89,19 +83,8 @@ class Daemon:
         async with self._database(size=2) as database:
             schema = await self._look(database)
             await check_listening(self._settings.session_url, database, self._waits.listen_timeout_s)
-            former = {} if self._former is None else self._former.lanes
-            for crm, lane in former.items():
-                if (configuration := lane.good) is None:
-                    continue
-                try:
-                    if wanted := self._configuration.of_lane(crm):
-                        await plan_lane(database, schema, wanted)
-                except ConfigurationError as error:
-                    if lane.fault is not None and not await _is_valid(database, schema, configuration):
-                        continue  # nothing shows that the new one is to blame
-                    self._kept[crm] = configuration
-                    note = "this lane keeps its former configuration; the others have the new one"
-                    log.error(events.CONFIGURATION_REFUSED, crm=crm, reason=with_advice(error), note=note)  # noqa: TRY400
+            if self._former is not None:
+                self._kept = await kept_configurations(database, schema, self._configuration, self._former.lanes)
         self._former = None
 
     async def run(self) -> None:
@@ -115,15 +98,16 @@ class Daemon:
     async def _run(self) -> None:
         readers = self._readers()
         environment = self._configuration.environment
-        # At the same time, for each lane: a claim, a finish, a look, the breaker and the tombstones; besides these: recovery,
-        # counting, and reporting.
+        # At the same time, for each lane: a claim, two finishes, a look, the breaker and the tombstones; besides these:
+        # recovery, counting, and reporting.
         async with (
             traces(environment, self._waits),
             Channels.opened(environment) as channels,
-            self._database(size=5 * len(readers) + 3) as database,
+            self._database(size=6 * len(readers) + 3) as database,
         ):
-            with suppress(_StoppedError):
-                schema = await self._once_reachable(partial(self._look, database))
+            with suppress(StoppedError):
+                schema = await once_reachable(partial(self._look, database), self.stop, self._waits, self._say_waiting)
+                self._waiting_for = ""
                 self._wiring = self._wired(database, schema)
                 self.lanes = {crm: self._lane(crm, read, self._wiring) for crm, read in readers.items()}
                 telling = self._telling(self._wiring, channels)
@@ -192,37 +176,6 @@ class Daemon:
         schema = await inspect_schema(database, self._settings.contacts_table)
         await require_worker_rights(database)
         return schema
-
-    async def _once_reachable(self, work: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
-        """Waits for an unreachable database, and reports each reason once. Raises _StoppedError when stopped meanwhile."""
-        backoff = Backoff(self._waits)
-        trouble = Trouble(note="waiting for the database")
-        while True:
-            try:
-                result = await self._unless_stopped(work())
-            except DatabaseTroubleError as error:
-                trouble.tell(error)
-                self._waiting_for = str(error)
-            else:
-                self._waiting_for = ""
-                return result
-            self._notifier.status(self.sentence)
-            self._notifier.ready()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(backoff.pause_s()):
-                    await self.stop.wait()
-                raise _StoppedError
-
-    async def _unless_stopped(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """Raises _StoppedError when stopped meanwhile: nothing is waited for that has only begun."""
-        working, stopping = asyncio.create_task(work), asyncio.create_task(self.stop.wait())
-        try:
-            await asyncio.wait([working, stopping], return_when=asyncio.FIRST_COMPLETED)
-            if working.done():
-                return working.result()
-            raise _StoppedError
-        finally:
-            await end_tasks([working, stopping])
 
     def _readers(self) -> dict[str, Read]:
         """How to read the configuration of each lane; CRMs without credentials have none. A CRM with a wrong
@@ -309,18 +262,14 @@ class Daemon:
                 await wiring.session.end(unsure=any(lane.unsure for lane in lanes))
         log.info(events.WORKER_STOPPED)
 
+    def _say_waiting(self, reason: str) -> None:
+        self._waiting_for = reason
+        self._notifier.status(self.sentence)
+        self._notifier.ready()
+
     def _say_started(self, schema: Schema) -> None:
         log.info(events.WORKER_STARTED, version=__version__, lanes=sorted(self.lanes))
         for found in self._configuration.names_without_effect():
             log.warning(events.UNKNOWN_SETTING, name=found.name, nearest=found.nearest, note=found.note)
         for crm in sorted({*schema.lanes, *schema.faults} - self.lanes.keys()):
             log.info(events.LANE_WITHOUT_CREDENTIALS, crm=crm, note="no credentials, so its contacts wait")
-
-
-async def _is_valid(database: Database, schema: Schema, configuration: LaneConfiguration) -> bool:
-    """Raises DatabaseTroubleError."""
-    try:
-        await plan_lane(database, schema, configuration)
-    except ConfigurationError:
-        return False
-    return True

@@ -22,6 +22,7 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query, render
 from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.contacts import Contacts
+from crm_sync.table.strays import Strays
 
 STRETCH_PAGES = 1024  # 8 MiB of table in one short statement
 DIED = f"{Code.WORKER_DIED}: no living worker has this contact in flight, and its attempts are used up"
@@ -47,6 +48,7 @@ class FullLook:
         self._database = database
         self._crm = table.crm
         self._contacts = contacts
+        self._strays = Strays(database, table)
         self._max_retries = policy.max_retries
         self._has = has
         self._inspect = render("inspect_stretch", table.variables)
@@ -56,7 +58,7 @@ class FullLook:
 
     async def look(self, worker: int) -> Repaired:
         """worker: this one. Raises as Database.fetch does, but no errors of a row."""
-        pages = await self._contacts.pages()
+        pages = await self._strays.pages()
         found = Repaired()
         for first in range(0, pages, STRETCH_PAGES):
             part = await self._repair(worker, first, min(first + STRETCH_PAGES, pages))
@@ -69,7 +71,7 @@ class FullLook:
         skipped.
         """
         try:
-            strays = await self._contacts.line_up_strays(first_page, end_page)
+            strays = await self._strays.line_up(first_page, end_page)
             found = Repaired(strays=strays.repaired, locked=strays.locked)
             return _sum(found, await self._repair_claims(worker, first_page, end_page))
         except DatabaseTroubleError as error:

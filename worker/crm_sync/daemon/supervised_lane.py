@@ -114,8 +114,15 @@ class SupervisedLane:
                 await asyncio.sleep(self._fault_pause.pause_s())
 
     async def stop(self) -> None:
-        """Stops claiming, lets requests end and outcomes be written."""
+        """Stops claiming, lets requests end and outcomes be written. Raises nothing: the other lanes are to end in order, too."""
         self._stopping = True
+        try:
+            await self._stop()
+        except Exception:
+            log.exception(events.LOOP_FAILED, loop=f"{self.crm} lane, stopping")
+            self._unsure = True
+
+    async def _stop(self) -> None:
         if self._lane is not None:
             with suppress(ConfigurationError):  # the worker that recovers orphans writes what it cannot
                 await self._lane.stop(self._grace_s)

@@ -204,6 +204,9 @@ class Wiring:
             self._obstacles.found(frozenset(schema.faults))
             for crm in [*outdated, *standing]:
                 self._on_outdated(crm)
+            if changed:
+                # Rows of a partition that was attached, or flips made while a trigger was missing.
+                self.recovery.ask()
         self._table_then = table_now
 
     async def _open(self, dead: Sequence[int]) -> None:
@@ -231,8 +234,7 @@ class Wiring:
         for crm, lane in [*self.lanes.items()]:
             self.ticking.moved()
             try:
-                if lane.unread:
-                    lane.unread = False
+                if lane.take_unread():
                     self.recovery.asked(crm).set()
                 elif lane.unsure and not await self.recovery.recover_unknown(self.session.known_id, crm):
                     lane.doubt()

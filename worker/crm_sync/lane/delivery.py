@@ -20,7 +20,7 @@ AHEAD_ALONE_S = 0.1
 
 
 class Deliveries:
-    """Knows when the CRM may be called, and calls it."""
+    """Knows when the CRM may be called, and calls it. stopping: whether no further request is started."""
 
     def __init__(self, channel: Channel, *, refused: Callable[[RefusedError], Unsent] | None = None) -> None:
         """refused: what happens to contacts if the CRM refuses every one; None: the lane is held, and they go back in line."""
@@ -33,7 +33,7 @@ class Deliveries:
         self._policy = channel.policy
         self._address_busy_s = channel.waits.address_busy_s
         self._judge = Judge(channel, may_send=self._may_send, refused=refused)
-        self._stopping = False
+        self.stopping = False
 
     @property
     def capacity(self) -> int:
@@ -83,7 +83,7 @@ class Deliveries:
 
     def stop(self) -> None:
         """Starts no further request. Requests waiting for the rate limit give up."""
-        self._stopping = True
+        self.stopping = True
         self._rate_limit.release()
 
     def release(self) -> None:
@@ -152,11 +152,8 @@ class Deliveries:
         return self._policy.finish(contact, outcome, chance, receipt, stored=stored)
 
     def _may_send(self, contacts: Sequence[Contact]) -> bool:
-        return (
-            not self._stopping
-            and self._session.intact
-            and all(self._session.holds(token) and self._breaker.admits(token) for token in {one.token for one in contacts})
-        )
+        tokens = {one.token for one in contacts}
+        return not self.stopping and self._session.holds(tokens) and all(map(self._breaker.admits, tokens))
 
 
 def worth_a_claim(contacts: int, *, ahead: int, size: int, batch_size: int) -> int:

@@ -1,8 +1,9 @@
 """Writes outcomes back to the rows, in batches of whatever has arrived.
 
 Outcomes that arrive while one statement runs are gathered for the next, and for a few milliseconds more if others are expected: a
-single contact is written at once, a flood in hundreds. Nothing is dropped: outcomes that cannot be written, because the database
-is unreachable or the application has locked the row, stay here and are tried again.
+single contact is written at once, a flood in hundreds. When as many wait as a statement takes, a second one is sent meanwhile, so
+that Postgres need not wait for this process to read an answer. Nothing is dropped: outcomes that cannot be written, because the
+database is unreachable or the application has locked the row, stay here and are tried again.
 """
 
 import asyncio
@@ -73,7 +74,9 @@ class Finisher:
         self._trouble = Trouble(crm=crm, loop="writer")
         self._fresh: list[Finish] = []
         self._locked: list[Finish] = []  # tried, but locked by the application
+        self._in_statements: list[list[Finish]] = []  # at most two
         self._arrived = asyncio.Event()
+        self._many = asyncio.Event()  # enough for a second statement have arrived
         self._idle = asyncio.Event()
         self._idle.set()
         self._failure: ConfigurationError | None = None
@@ -82,8 +85,13 @@ class Finisher:
         """One or more outcomes."""
         self._fresh.extend(finishes)
         self._arrived.set()
+        self._see_whether_many()
         if self._failure is None:
             self._idle.clear()
+
+    def _see_whether_many(self) -> None:
+        if len(self._fresh) >= LARGEST_BATCH:
+            self._many.set()
 
     @property
     def idle(self) -> bool:
@@ -93,7 +101,8 @@ class Finisher:
     @property
     def unwritten(self) -> list[Finish]:
         """The outcomes that are not written yet."""
-        return [*self._fresh, *self._locked, *self._overwritten.unseen]
+        in_statements = [finish for batch in self._in_statements for finish in batch]
+        return [*in_statements, *self._fresh, *self._locked, *self._overwritten.unseen]
 
     async def drained(self) -> None:
         """Returns when everything put so far is written. Raises ConfigurationError if only a person can make that possible."""
@@ -104,17 +113,30 @@ class Finisher:
     async def run(self) -> None:
         """Writes outcomes forever. Raises ConfigurationError, and writes nothing after that."""
         try:
-            await self._run()
-        except ConfigurationError as error:
-            self._failure = error
-            self._idle.set()
-            raise
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._run())
+                group.create_task(self._help())
+        except ExceptionGroup as errors:
+            refusals = [error for error in errors.exceptions if isinstance(error, ConfigurationError)]
+            if refusals:
+                self._failure = refusals[0]
+                self._idle.set()
+            raise (self._failure or errors.exceptions[0]) from None
+
+    async def _help(self) -> None:
+        """Writes full batches while another statement runs."""
+        while True:
+            await self._many.wait()
+            self._many.clear()
+            while self._in_statements and len(self._fresh) >= LARGEST_BATCH:
+                await self._write()
+            self._arrived.set()  # so that the other loop sees whether anything is left
 
     async def _run(self) -> None:
         wait_s = self._waits.first_write_again_s
         while True:
             if not self._fresh:
-                left = bool(self._locked or self._overwritten)
+                left = bool(self._locked or self._overwritten or self._in_statements)
                 if not left:
                     self._idle.set()
                 # With locked rows in hand, it waits for the timeout or for new outcomes.
@@ -144,21 +166,36 @@ class Finisher:
         again = self._locked[: LARGEST_BATCH - len(fresh)]
         batch = [*fresh, *again]
         if not batch:
+            self._arrived.clear()
             return
+        del self._fresh[: len(fresh)], self._locked[: len(again)]
+        self._in_statements.append(batch)
+        self._see_whether_many()
+        try:
+            await self._write_these(fresh, again)
+        finally:
+            self._in_statements.remove(batch)
+
+    async def _write_these(self, fresh: Sequence[Finish], again: Sequence[Finish]) -> None:
+        """fresh: not tried before. Unless the database answers, all of them go back to those that wait."""
+        batch = [*fresh, *again]
         started = time.perf_counter()
+        is_answered = False
         try:
             await self._newest_sent.note(fresh)
             finished = await self._contacts.finish(batch)
             left_out = _without(batch, [*finished.written, *finished.refused])
             locked = await self._contacts.still_claimed(left_out) if left_out else set()
+            is_answered = True
         except DatabaseTroubleError as error:
             # Repeating is harmless, even if the statement was applied and only its answer was lost.
             self._trouble.tell(error, contacts=len(batch))
             await asyncio.sleep(self._waits.longest_write_again_s)
             return
+        finally:
+            if not is_answered:
+                self._fresh[:0], self._locked[:0] = fresh, again
         self._trouble.over()
-        del self._fresh[: len(fresh)]
-        del self._locked[: len(again)]
         if not self._fresh:
             self._arrived.clear()
         self._locked += [finish for finish in left_out if finish.id in locked]

@@ -18,6 +18,7 @@ All workers share the breaker and the pause: `crm_sync.limits.breaker`.
 import math
 import time
 from collections.abc import Callable, Collection, Sequence
+from functools import partial
 
 from crm_sync.core.codes import Code
 from crm_sync.core.outcome import Contact, Outcome, Receipt, Settled, Unsent
@@ -34,6 +35,7 @@ from crm_sync.lane.channel import Channel
 from crm_sync.lane.crm_failures import CrmFailures, reason_of
 from crm_sync.lane.refusals import Refusals
 from crm_sync.lane.requests import Requests, Said
+from crm_sync.lane.side_by_side import side_by_side
 from crm_sync.lane.status_refusals import StatusRefusals
 
 MOST_SUSPECTS = 10_000
@@ -53,6 +55,7 @@ class Judge:
         refused: Callable[[RefusedError], Unsent] | None,
     ) -> None:
         self._breaker = channel.breaker
+        self._permits = channel.permits
         self._refused = refused
         self._suspects: dict[object, float] = {}  # contacts by id: when a request with them first failed
         self._refusals = Refusals()
@@ -90,17 +93,16 @@ class Judge:
         return settled
 
     async def _outcomes(self, contacts: Sequence[Contact]) -> list[Settled]:
-        """Contacts that were refused alone are sent alone: they would get a batch with others refused and halved again."""
+        """Contacts that were refused alone are sent alone, after the others: they would get these refused and searched again."""
         if not self._refusals or len(contacts) == 1:
             return await self._send(contacts)
         alone = [place for place, contact in enumerate(contacts) if self._refusals.suspects(contact)]
         if not alone:
             return await self._send(contacts)
-        settled: dict[int, Settled] = {}
         rest = [place for place in range(len(contacts)) if place not in alone]
-        for places in (rest, *([place] for place in alone)):
-            if places:
-                settled.update(zip(places, await self._send([contacts[place] for place in places]), strict=True))
+        settled = dict(zip(rest, await self._send([contacts[place] for place in rest]), strict=True)) if rest else {}
+        said = await side_by_side(self._permits, [partial(self._send, [contacts[place]]) for place in alone])
+        settled.update((place, one) for place, [one] in zip(alone, said, strict=True))
         return [settled[place] for place in range(len(contacts))]
 
     async def _send(self, contacts: Sequence[Contact]) -> list[Settled]:

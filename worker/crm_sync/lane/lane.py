@@ -1,7 +1,6 @@
 """The lane of one CRM: wait, claim, deliver, finish."""
 
 import asyncio
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -12,22 +11,24 @@ from crm_sync.core.retry import RetryPolicy
 from crm_sync.core.tally import Tally
 from crm_sync.core.waits import USUAL, Waits
 from crm_sync.crm.client import Client
-from crm_sync.errors import ConfigurationError, DatabaseTroubleError, UnreadableError
+from crm_sync.errors import ConfigurationError, DatabaseTroubleError
 from crm_sync.lane.address_locks import AddressLocks
 from crm_sync.lane.channel import Channel
+from crm_sync.lane.claims import Claims
 from crm_sync.lane.delivery import Deliveries
 from crm_sync.lane.dispatch import Dispatch
 from crm_sync.lane.finisher import Finisher
 from crm_sync.lane.in_hand import InHand
 from crm_sync.lane.remote_fields import RemoteFields
+from crm_sync.lane.room import Room
 from crm_sync.lane.single_delivery import SingleDelivery
 from crm_sync.lane.tombstones import Tombstones
-from crm_sync.lane.wake import Wake, wait
+from crm_sync.lane.wake import Wake
 from crm_sync.lane.watchdog import Progress
 from crm_sync.limits.breaker import LaneBreaker
 from crm_sync.limits.concurrency_limit import ConcurrencyLimit
 from crm_sync.limits.rate_limit import RateLimit
-from crm_sync.measurements import Cause, Limited, measure
+from crm_sync.measurements import Cause
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.session import Session
 from crm_sync.table.adopted_table import LaneTable
@@ -38,10 +39,6 @@ from crm_sync.table.named_claim import NamedClaim
 from crm_sync.table.newest_sent import NewestSent
 from crm_sync.table.overwritten import Overwritten
 from crm_sync.table.shared_records import SharedRecords
-from crm_sync.table.unreadable_rows import Claimed
-
-MOST_IN_HAND = 16_000_000  # characters of large contacts: no claim begins while more are in hand
-ANSWER_LOST_S = 15.0  # after our timeout, a claim may still be running in the server for this long
 
 
 class Lane:
@@ -73,17 +70,7 @@ class Lane:
         self._session = session
         self._rate_limit = rate_limit
         self._contacts = contacts
-        self._batch_size = batch_size
-        self._unsure_s = waits.statement_timeout_s + ANSWER_LOST_S
-        self._unsure_until = 0.0
-        self.unread = False  # the answer to a claim could not be read: contacts are claimed, but we do not know which
-        self._help_interval_s = waits.help_interval_s
-        self._turn = asyncio.Lock()  # to claim: what is claimed is in hand before anything else looks
-        self._room_made = asyncio.Event()
         self._news = asyncio.Event()  # about the breaker and the permits
-        self._stopping = asyncio.Event()
-        self._refusal: ConfigurationError | None = None
-        self._turned_away = False  # waiting because the CRM must not be called
         self._progress = Progress(waits)
         self.changed = asyncio.Event()  # there is something to report to people
         self.moves = Moves(self.changed.set)
@@ -95,7 +82,7 @@ class Lane:
             session,
             most=client.concurrency,
             adaptive=client.adaptive and not rate_limit.limited,
-            on_more=self._room_made.set,
+            on_more=self._when_more,
             on_surplus=self.hear,
             waits=waits,
         )
@@ -106,7 +93,7 @@ class Lane:
         together = None if mapping is None else mapping.together
         channel = Channel(self.crm, client, session, *limits, self._addresses, policy, waits, tally, fields, together=together)
         self._in_hand = InHand()
-        self._wake = Wake(table.id, channel, contacts)
+        self._wake = Wake(table.id, channel, contacts.line)
         self._finisher = Finisher(
             self.crm,
             contacts,
@@ -122,8 +109,10 @@ class Lane:
         self._deliveries = Deliveries(channel)
         shared = SharedRecords(database, table)
         self._dispatch = Dispatch(channel, self._deliveries, shared, put=self._finisher.put, on_refused=self._when_refused)
+        self._room = Room(channel, self._in_hand, self._deliveries, self._dispatch, self._wake, batch_size=batch_size)
+        self._claims = Claims(channel, contacts, self._in_hand, self._deliveries, self._dispatch, on_claimed=self.changed.set)
         self._single = SingleDelivery(
-            channel, self._deliveries, shared, self._in_hand, self._finisher, permit_free=self._room_made
+            channel, self._deliveries, shared, self._in_hand, self._finisher, permit_free=self._room.made
         )
         self._tombstones = Tombstones(table, database, channel, contacts.recording)
 
@@ -133,9 +122,11 @@ class Lane:
         """Claims until stopped. Raises DatabaseTroubleError, and may be run again after that; and ConfigurationError."""
         rung = False
         try:
-            while limit := await self._room():
+            while limit := await self._room.find():
+                self._wake.asked.clear()
+                self._progress.moved()
                 probe = self._breaker.probing
-                claimed = await self._claim(limit, rung=rung)
+                claimed = await self._claims.claim(limit, rung=rung)
                 await self._dispatch.go_first()
                 rung = not probe and await self._wake.rest(claimed, limit)
         except DatabaseTroubleError:
@@ -183,7 +174,7 @@ class Lane:
 
     def doubt(self) -> None:
         """A contact may be claimed without being in hand: a claim whose answer was lost, or a contact whose key was changed."""
-        self._unsure_until = time.monotonic() + self._unsure_s
+        self._claims.doubt()
 
     def release(self) -> None:
         """The session is lost: contacts waiting for their turn at the CRM go back in line."""
@@ -196,21 +187,15 @@ class Lane:
         A claim that the database does not answer gives requests no more time. The caller limits how long that claim, and the
         writing of outcomes, are waited for.
         """
-        self._stopping.set()
-        self.ask()
-        self._room_made.set()
         self._deliveries.stop()
+        self.ask()
+        self._room.made.set()
         async with asyncio.TaskGroup() as group:
             group.create_task(self._tombstones.stop(grace_s))
             group.create_task(self._dispatch.ended(grace_s))
-            group.create_task(self._claimed())
+            group.create_task(self._claims.settled())
         await self._dispatch.ended(grace_s)  # of what was just being claimed: no request is started for it
         await self._finisher.drained()
-
-    async def _claimed(self) -> None:
-        """Returns when what is just being claimed is in hand."""
-        async with self._turn:
-            pass
 
     async def leave(self) -> None:
         """After stop, if the worker goes on without this lane: releases what its session holds for other workers.
@@ -283,10 +268,14 @@ class Lane:
         """Outcomes that are not written yet."""
         return self._finisher.unwritten
 
+    def take_unread(self) -> bool:
+        """See `crm_sync.lane.claims`."""
+        return self._claims.take_unread()
+
     @property
     def unsure(self) -> bool:
         """Whether we may have claimed contacts that are not in hand: see `doubt`; or a row cannot be finished."""
-        return self.unread or time.monotonic() < self._unsure_until or self._single.unsure or self._contacts.avoiding
+        return self._claims.unsure or self._single.unsure or self._contacts.avoiding
 
     @property
     def stuck(self) -> bool:
@@ -298,122 +287,31 @@ class Lane:
         """By Postgres or the CRM. Contacts in hand without a request, and with no outcome being written, are no excuse."""
         return (
             not self._session.opened.is_set()
-            or self._stopping.is_set()
-            or self._turned_away
+            or self._deliveries.stopping
+            or self._room.turned_away
             or bool(self._dispatch)
             or not self._finisher.idle
         )
 
-    # Room and claim.
-
-    async def _room(self) -> int:
-        """Waits until contacts may be claimed (session open, CRM well, capacity free), and returns how many. 0 when stopping.
-
-        A lane that waits here is awake and has the bell disarmed: flips during an outage or a backlog cost no notification.
-        """
-        while not self._stopping.is_set():
-            await self._session.opened.wait()
-            self._room_made.clear()
-            if self._refusal is not None:
-                raise self._refusal
-            in_hand, capacity = self._in_hand.count, self._deliveries.capacity
-            sendable = self._deliveries.sendable(self._dispatch.under_way, capacity - in_hand, self._batch_size)
-            if not sendable or self._in_hand.size > MOST_IN_HAND:
-                await self._with_full_hands()
-                continue
-            contacts, wait_s = await (self._deliveries.room(in_hand) if self._breaker.open else self._probe())
-            if contacts:
-                return min(contacts, capacity - self._in_hand.count, sendable, self._batch_size)
-            await self._wake.stay_awake()
-            await self._turn_away(wait_s)
-        return 0
-
-    async def _turn_away(self, wait_s: float) -> None:
-        """The CRM must not be called for this many seconds, or until there is news."""
-        limited, began = self._breaker.open, time.monotonic()
-        self._turned_away = True
-        await wait(self._room_made, wait_s)
-        self._turned_away = False
-        if limited:
-            measure(Limited(self.crm, time.monotonic() - began))
-
-    async def _with_full_hands(self) -> None:
-        """Waits until there is room. If that takes a while, another worker may have some: it answers for the bell meanwhile."""
-        await self._wake.stay_awake()
-        await wait(self._room_made, self._help_interval_s)
-        if not self._room_made.is_set() and self._session.alive > 1:
-            await self._wake.leave()
-        await self._room_made.wait()
-
-    async def _probe(self) -> tuple[int, float]:
-        """The CRM must not be called. Returns 1 if this worker is to probe it, because there is something to probe with; else
-        seconds to wait.
-        """
-        if self._breaker.wait_s > 0:
-            return 0, self._breaker.wait_s
-        if not await self._wake.anything_is_due():
-            await self._wake.sleep()
-            return 0, 0.0
-        return (1, 0.0) if await self._breaker.start_probe() else (0, self._breaker.wait_s)
-
-    async def _claim(self, limit: int, *, rung: bool) -> int:
-        """Claims contacts and starts their deliveries. Returns how many. rung: as for `Contacts.claim`."""
-        self._wake.asked.clear()
-        self._progress.moved()
-        async with self._turn:
-            if self._stopping.is_set():
-                return 0
-            await self._addresses.catch_up()
-            token = self._session.next_token()
-            probe = self._breaker.probing
-            if probe:
-                self._breaker.probe_with(token)
-            with self._in_hand.claiming(token):
-                try:
-                    if probe:
-                        claimed = await self._claim_probe(token)
-                    else:
-                        claimed = await self._contacts.claim(limit, token, rung=rung)
-                except UnreadableError:
-                    self.unread = True
-                    raise
-                except BaseException:
-                    self.doubt()
-                    raise
-                unsent = [*(contact for contact, _ in claimed.unreadable), *claimed.returned]
-                self._in_hand.take([*claimed.contacts, *unsent])
-                self._in_hand.weigh(token, claimed.size)
-            if claimed.contacts:
-                self.changed.set()
-            if not self._dispatch.start(claimed) and probe:
-                await self._breaker.give_back()
-        return len(claimed.contacts) + len(unsent)
-
-    async def _claim_probe(self, token: int) -> Claimed:
-        """If possible, a contact other than those for which the lane is held: one of them may be the cause."""
-        accused = self._deliveries.accused
-        claimed = await self._contacts.claim(1, token, probe=True, without=accused)
-        if accused and not claimed.contacts and not claimed.unreadable:
-            claimed = await self._contacts.claim(1, token, probe=True)
-        return claimed
-
     # Callbacks.
 
     def _when_refused(self, error: ConfigurationError) -> None:
-        self._refusal = error
-        self._room_made.set()
+        self._room.refuse(error)
         self.ask()
+
+    def _when_more(self) -> None:
+        self._room.made.set()
 
     def _when_open(self) -> None:
         self._permits.ramp.start()
-        self._room_made.set()
+        self._room.made.set()
 
     def _when_shut(self) -> None:
         self._deliveries.release()
-        self._room_made.set()
+        self._room.made.set()
 
     def _when_written(self, tried: int, done: Sequence[Finish], due_again: bool) -> None:
         self._in_hand.written(tried, done)
-        self._room_made.set()
+        self._room.made.set()
         if due_again:
             self.ask(Cause.AGAIN)

@@ -7,6 +7,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from crm_sync import spans
@@ -14,7 +15,7 @@ from crm_sync.core.operation import Operation
 from crm_sync.core.outcome import Contact, Outcome, Verdict
 from crm_sync.core.throughput import Throughput
 from crm_sync.crm.client import Entry
-from crm_sync.crm.trail import Trail, followed
+from crm_sync.crm.trail import SESSION_LOST, Trail, current, followed
 from crm_sync.errors import BatchRefusedError, CrmSyncError, HeldBackError, LaneError, OutageError
 from crm_sync.lane.channel import Channel
 from crm_sync.lane.client_faults import ClientFaults, checked
@@ -22,6 +23,7 @@ from crm_sync.lane.crm_failures import CrmFailures
 from crm_sync.lane.receipts import Receipts
 from crm_sync.lane.refusals import Refusals
 from crm_sync.measurements import Delivery, measure
+from crm_sync.postgres.session import Session
 
 
 class Said(NamedTuple):
@@ -54,6 +56,7 @@ class Requests:
         self._crm = channel.crm
         self._operation = channel.operation
         self._client = channel.client
+        self._session = channel.session
         self._fields = channel.fields
         self._breaker = channel.breaker
         self._permits = channel.permits
@@ -80,7 +83,8 @@ class Requests:
         if not self.may_send(contacts):
             return Said(began, [HeldBackError("the lane was paused or stopped before this request started")] * len(contacts))
         measure(Delivery(self._crm, len(contacts)))
-        with followed(self._crm, self._operation) as trail:
+        ours = partial(_are_ours, self._session, contacts)
+        with followed(self._crm, self._operation, ours) as trail:
             try:
                 said, is_fault = await self._asked(contacts, began)
             except BaseException as error:
@@ -109,6 +113,9 @@ class Requests:
             try:
                 if self._fields is not None:
                     await self._fields.prove()
+                    if not _are_ours(self._session, contacts):  # it may have taken a while
+                        current().is_whole = True  # the client is asked for no delivery
+                        raise HeldBackError(SESSION_LOST)
                 entries = checked(await self._client.deliver(contacts), len(contacts))
             except LaneError as error:
                 span.failed(error)
@@ -135,3 +142,8 @@ class Requests:
                 await self._breaker.answered()
         elif any(isinstance(entry, OutageError) for entry in said.entries):
             self._permits.failed(now - said.began)
+
+
+def _are_ours(session: Session, contacts: Sequence[Contact]) -> bool:
+    """Whether no other worker can have taken any of them over. A delivery of several requests starts none of them after that."""
+    return session.holds({contact.token for contact in contacts})

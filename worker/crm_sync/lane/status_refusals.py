@@ -55,7 +55,7 @@ class StatusRefusals:
         settled: dict[object, Settled] = {}
         began = time.monotonic()
         search = Search(contacts, began)
-        while asks := search.next(served=operation.began > began):
+        while asks := search.next():
             began = time.monotonic()
             said = await side_by_side(self._permits, [partial(self._requests.ask, asked, in_doubt=True) for asked in asks])
             ended = time.monotonic()
@@ -66,10 +66,11 @@ class StatusRefusals:
                     _put(settled, *await self._settle_others(one, asked))
                     if not one.is_answer:
                         search.stop()  # paused, stopped, down: nothing is known about the remaining contacts
+            if not (search.stopped or operation.began > began or any(one.is_answer for one in said)):
+                await self._hear_witnesses(search, operation, began, settled)
         for found in search.found:
-            settled[found.contact.id] = await self._found(error, found, began)
-        if search.left and not search.stopped:
-            _put(settled, search.left, await self._try_alone(operation, began, search.left))
+            if found.contact.id not in settled:
+                settled[found.contact.id] = await self._found(error, found, began)
         return [settled.get(contact.id) for contact in contacts]
 
     async def alone(self, error: StatusRefusedError, contact: Contact, began: float) -> Settled:
@@ -91,36 +92,34 @@ class StatusRefusals:
     async def _found(self, error: StatusRefusedError, found: Found, began: float) -> Settled:
         """began: when the last requests of the search began."""
         operation = error.operation or self._requests.kind
-        if found.alone and operation.began <= found.refused_at:
+        if not _is_proven(found, operation):
             return await self.alone(error, found.contact, began)
-        # The others were served without it. It comes back, and is sent alone.
+        # It comes back, and is sent alone.
         self._refusals.remember(found.contact, operation, found.refused_at)
         return Unsent(done=False)
 
-    async def _try_alone(self, operation: Operation, refused_at: float, contacts: Sequence[Contact]) -> list[Settled]:
-        """One after another was refused: either several are to blame, or every contact is refused.
-
-        A sample spread over the batch is sent one by one until a contact is served. If none is, every contact is refused.
+    async def _hear_witnesses(self, search: Search, operation: Operation, began: float, settled: dict[object, Settled]) -> None:
+        """Nothing was served since then: several contacts are to blame, or every one is refused. So some are sent one after
+        another. If none of them is served, every one is refused, and the search ends.
         """
-        settled: dict[object, Settled] = {}
-        last: Settled = None
-        for contact in _spread(contacts, ROUNDS):
-            if not self._requests.may_send([contact]):
-                last = None
-                break
-            last = settled[contact.id] = (await self._send([contact]))[0]
-            if operation.began > refused_at or isinstance(last, Outcome):
-                break
-        rest = [contact for contact in contacts if contact.id not in settled]
-        if rest and (operation.began > refused_at or isinstance(last, Outcome)):
-            _put(settled, rest, await self._send(rest))
-        else:
-            # The verdict on the sampled contacts holds for the rest too.
-            _put(settled, rest, [last] * len(rest))
-        return [settled[contact.id] for contact in contacts]
-
-    async def _send(self, contacts: Sequence[Contact]) -> list[Settled]:
-        return await self._settle(await self._requests.ask(contacts), contacts)
+        outcome: Settled = None
+        for _ in range(ROUNDS):
+            contact = search.witness()
+            if contact is None:
+                return
+            said = await self._requests.ask([contact])
+            [outcome] = await self._settle(said, [contact])
+            settled[contact.id] = outcome
+            refused = _is_refused(said.entries[0])
+            search.witnessed(contact, time.monotonic() if refused else None)
+            if operation.began > began or isinstance(outcome, Outcome):
+                return
+            if not refused:
+                break  # paused, stopped, down
+        search.stop()
+        unproven = [found.contact for found in search.found if not _is_proven(found, operation)]
+        undecided = [contact for contact in (*unproven, *search.left) if contact.id not in settled]
+        _put(settled, undecided, [outcome] * len(undecided))
 
     async def _refuse_everybody(self, error: StatusRefusedError, contact: Contact, doubt: Doubt) -> Settled:
         if self._refused is not None:
@@ -143,15 +142,14 @@ def _put(settled: dict[object, Settled], contacts: Sequence[Contact], outcomes: 
     settled.update(zip((contact.id for contact in contacts), outcomes, strict=True))
 
 
-def _spread(contacts: Sequence[Contact], most: int) -> list[Contact]:
-    """At most this many of them, spread over the batch."""
-    count = min(most, len(contacts))
-    return [contacts[(2 * number + 1) * len(contacts) // (2 * count)] for number in range(count)]
-
-
 def _is_refused(entry: Entry) -> bool:
     """Refused by status alone."""
     return isinstance(entry, StatusRefusedError)
+
+
+def _is_proven(found: Found, operation: Operation) -> bool:
+    """Others were served without it."""
+    return not found.alone or operation.began > found.refused_at
 
 
 def _to_blame(error: StatusRefusedError) -> Outcome:

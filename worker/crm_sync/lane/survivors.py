@@ -23,6 +23,7 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import OFF, ON, render
 from crm_sync.table.address_index import AddressIndex, address_indexes
 from crm_sync.table.adopted_table import LaneTable
+from crm_sync.table.sending_again import SendingAgain
 
 SHARED, WANTED = "shared", "wanted"  # as in find_survivors.sql
 
@@ -36,6 +37,7 @@ class Survivors:
         self._database = database
         self._keeps_records = keeps_records
         self._variables = table.variables
+        self._sending_again = SendingAgain(database, table.variables)
         self._find = render("find_survivors", table.variables)
         self._log = log.bind(crm=table.crm)
 
@@ -63,11 +65,11 @@ class Survivors:
         # First what is in flight: what is finished meanwhile has its record when it is looked for.
         in_flight = await self.find(deletions, BEGINNING, in_flight=True)
         unfinished = {tombstone for tombstone, survivor in in_flight if survivor == WANTED}
-        rows = await self._database.fetch(await self._flip(), *self._named(deletions))
-        flipped = {row["tombstone"] for row in rows if row["is_flipped"]}
-        for tombstone in flipped:
+        rows = await self._sending_again.flip(await self._flip(), *self._named(deletions))
+        locked = {row["tombstone"] for row in rows if not row["is_flipped"]}
+        for tombstone in {row["tombstone"] for row in rows} - locked:
             self._log.info(events.SURVIVOR_FLIPPED, contact=name_of(deletions[tombstone].contact_id))
-        return unfinished | {row["tombstone"] for row in rows} - flipped
+        return unfinished | locked
 
     def _named(self, deletions: Mapping[int, Deletion]) -> list[Sequence[int | str | None]]:
         """By its record, or where none is known by key and address, in one form."""

@@ -15,7 +15,7 @@ import time
 from crm_sync.lane.channel import Channel
 from crm_sync.measurements import Cause, Woken, measure
 from crm_sync.postgres.bell import Bell
-from crm_sync.table.contacts import Contacts
+from crm_sync.table.line import Line
 
 LATE_S = 0.002  # a timer that fires a moment early would find nothing
 
@@ -27,12 +27,12 @@ class Wake:
     nothing to claim.
     """
 
-    def __init__(self, lane_id: int, channel: Channel, contacts: Contacts) -> None:
+    def __init__(self, lane_id: int, channel: Channel, line: Line) -> None:
         self.asked = asyncio.Event()
         self.rested = asyncio.Event()
         self._cause = Cause.RECOVERY
         self._channel = channel
-        self._contacts = contacts
+        self._line = line
         self._bell = Bell(channel.session, lane_id)
         self._waits = channel.waits
         self._nap_s = 0.0
@@ -59,7 +59,7 @@ class Wake:
         may_keep = not self._bell.kept and self._channel.permits.limit
         if await self.anything_is_due() or (may_keep and await self._bell.keep()):
             self.ask(Cause.TICK)
-        await self._contacts.tidy()
+        await self._line.tidy()
 
     async def rest(self, claimed: int, limit: int) -> bool:
         """After a claim of at most `limit` contacts: continues at once if more are waiting, else sleeps if that is right. Returns
@@ -107,7 +107,7 @@ class Wake:
 
     async def _next_due_s(self) -> float | None:
         """Every look at the line also shows whether news of the breaker was missed."""
-        due = await self._contacts.next_due()
+        due = await self._line.next_due()
         if due.revision > self._channel.breaker.revision:
             await self._channel.breaker.read()
         return due.in_s

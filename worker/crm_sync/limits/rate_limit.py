@@ -3,6 +3,9 @@
 One row holds the account's usage. A worker reads it, calculates how many slots it may take (`crm_sync.core.rate`), and writes it
 back unless another worker has done so meanwhile. It takes several slots at a time, so that a request costs a fraction of a
 statement. The lane asks for slots before it claims, so that contacts in hand do not wait for their turn.
+
+A slot can be used once it is written, so it must not be over by then: none is taken that is nearer than the database needs to
+answer both statements. Otherwise a worker far from its database would miss every slot, and use up the limit without a request.
 """
 
 import asyncio
@@ -19,6 +22,7 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import query
 
 AHEAD_S = 5.0  # a slot later than this is not taken
+LONGEST_LEAD_S = 2.5  # half of AHEAD_S, so that slots are found however slowly the database answers
 CHUNK_S = 0.5  # this much work is taken at once, while all of it gets used
 SHORTEST_INTERVAL_S = 0.001  # if only a long window limits, the chunk is not larger than for this interval
 LEAD_S = 0.01  # before a slot: a claim takes about as long
@@ -40,6 +44,7 @@ class RateLimit:
         self._turn = asyncio.Lock()
         self._slots: deque[float] = deque()
         self._chunk = 1
+        self._lead_s = 0.0  # how long it takes to reserve a slot
         self._asked_again_at = 0.0
         self._waiting = 0
         self._corrected_at = 0.0
@@ -157,15 +162,21 @@ class RateLimit:
         """Takes some slots; if there are none, returns the seconds until it is worth asking again."""
         while True:
             text, budget, now = await self._read()
-            taken = take(self._windows, budget, now, min(wanted, self._chunk), AHEAD_S)
+            taken = take(self._windows, budget, now, min(wanted, self._chunk), AHEAD_S, lead_s=self._lead_s)
             if not taken.count:
                 # A little later several are available at once.
                 self._asked_again_at = asyncio.get_running_loop().time() + taken.wait_s + AHEAD_S / 2
                 return taken.wait_s
-            if await self._write(text, taken.budget):
+            is_written = await self._write(text, taken.budget)
+            self._learn_lead(asyncio.get_running_loop().time() - self._clock.local(now))
+            if is_written:
                 self._slots.extend(map(self._clock.local, taken.slots))
                 self._chunk = min(self._chunk * 2, max(1, int(CHUNK_S / max(taken.interval_s, SHORTEST_INTERVAL_S))))
                 return 0.0
+
+    def _learn_lead(self, took_s: float) -> None:
+        """From the database's reading of its clock until the slot was written. After a slow answer it shrinks only gradually."""
+        self._lead_s = min(max(took_s, self._lead_s / 2), LONGEST_LEAD_S)
 
     async def _read(self) -> tuple[str | None, Budget, float]:
         asked = asyncio.get_running_loop().time()

@@ -4,7 +4,8 @@ import ssl
 from collections.abc import Mapping
 from typing import Any
 
-from crm_sync.core.connection_string import FILES, SYSTEM, ConnectionString
+from crm_sync.core.connection_parameters import FILES
+from crm_sync.core.connection_string import SYSTEM, ConnectionString
 from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.driver_connection import Connection
 

@@ -48,7 +48,6 @@ class Ear:
         self._connection: asyncpg.Connection | None = None
         self._test_word = ""
         self._tested = asyncio.Event()
-        self._broken = asyncio.Event()
         self._second = 0.0  # start of the second that is being counted
         self._count = 0
         self._rests_until = 0.0
@@ -67,14 +66,13 @@ class Ear:
         if self._now() < self._rests_until:
             return
         self._tested.clear()
-        self._broken.clear()
         self._test_word = f"ear {secrets.token_hex(8)}"
         self._connection = connection = await connect(self._url, OF_EAR, self._waits.session_timeout_s)
         try:
             connection.add_termination_listener(self._when_terminated)
             async with translated():
                 await connection.add_listener(CHANNEL, self._when_notified)
-            await prove(self._database, self._test_word, self._tested, timeout_s=self._waits.listen_timeout_s, lost=self._broken)
+            await prove(self._database, connection, self._test_word, self._tested, timeout_s=self._waits.listen_timeout_s)
         except BaseException:
             self.close()
             raise
@@ -110,7 +108,6 @@ class Ear:
         self._on_deaf()
 
     def _when_terminated(self, _connection: object) -> None:
-        self._broken.set()
         self._deafen()
 
     def _when_notified(self, connection: object, pid: int, _channel: str, payload: object) -> None:

@@ -2,9 +2,12 @@
 
 import asyncio
 import secrets
+from contextlib import suppress
+
+import asyncpg
 
 from crm_sync.core.waits import USUAL
-from crm_sync.errors import ConfigurationError, DatabaseTroubleError
+from crm_sync.errors import ConfigurationError
 from crm_sync.postgres.pool import Database, connect
 from crm_sync.postgres.pooler import UNHEARD
 from crm_sync.postgres.statements import query
@@ -13,27 +16,26 @@ from crm_sync.postgres.translation import translated
 CHANNEL = "crm_sync"
 
 
-async def prove(
-    database: Database, word: str, heard: asyncio.Event, *, timeout_s: float, lost: asyncio.Event | None = None
-) -> None:
-    """Checks that a notification sent through the pool reaches another connection, which sets `heard` when it arrives.
+async def prove(database: Database, listener: asyncpg.Connection, word: str, heard: asyncio.Event, *, timeout_s: float) -> None:
+    """Checks that a notification sent through the pool reaches the listener, which sets `heard` when it arrives.
 
-    lost: set when that connection ends. Raises ConfigurationError or DatabaseTroubleError.
+    timeout_s: before the listener is asked for an answer. The server sends notifications before the answer, so one that is not
+    there by then never comes, however slow the network and the machine are. Raises ConfigurationError, or DatabaseTroubleError if
+    the listener does not answer.
     """
     await database.fetch(query("send_notification"), CHANNEL, word)
-    try:
+    with suppress(TimeoutError):
         async with asyncio.timeout(timeout_s):
             await heard.wait()
-    except TimeoutError:
-        if lost is not None and lost.is_set():
-            raise DatabaseTroubleError("the session was lost while it was opened") from None
-        raise ConfigurationError(UNHEARD) from None
+    if not heard.is_set():
+        async with translated():
+            await listener.fetch(query("read_clock"))
+    if not heard.is_set():
+        raise ConfigurationError(UNHEARD)
 
 
 async def check_listening(url: str, database: Database, timeout_s: float = USUAL.listen_timeout_s) -> None:
-    """Listens on a connection to url for a notification sent through the pool. Raises ConfigurationError or
-    DatabaseTroubleError.
-    """
+    """Listens on a connection to url for a notification sent through the pool. Raises as prove does."""
     heard = asyncio.Event()
     # Workers take it for the bell of an unknown CRM.
     word = f"ear {secrets.token_hex(8)}"
@@ -41,6 +43,6 @@ async def check_listening(url: str, database: Database, timeout_s: float = USUAL
     try:
         async with translated():
             await listener.add_listener(CHANNEL, lambda *notification: heard.set() if notification[3] == word else None)
-        await prove(database, word, heard, timeout_s=timeout_s)
+        await prove(database, listener, word, heard, timeout_s=timeout_s)
     finally:
         listener.terminate()

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any, Self
 
@@ -155,6 +155,23 @@ class Database:
         _measure(statement, began)
         return rows
 
+    async def fetch_together(
+        self, statement: str, *arguments: object, then: Callable[[Sequence[asyncpg.Record]], tuple[str, Sequence[object]] | None]
+    ) -> list[asyncpg.Record]:
+        """In one transaction with a second statement. then: that one and its arguments, for the rows of the first; None for none.
+
+        Raises as fetch does.
+        """
+
+        async def run(connection: asyncpg.pool.PoolConnectionProxy) -> list[asyncpg.Record]:
+            async with transaction(connection):
+                rows = await connection.fetch(statement, *arguments)
+                if second := then(rows):
+                    await connection.fetch(second[0], *second[1])
+                return rows
+
+        return await self._fetch_by(run, statement)
+
     async def fetch_within(self, patience_s: float, statement: str, *arguments: object) -> list[asyncpg.Record]:
         """The server cancels it after this many seconds, also behind a pooler. Raises as fetch does."""
 
@@ -165,6 +182,12 @@ class Database:
                 own_s = max(self._timeout_s, patience_s / SERVERS_SHARE)
                 return await connection.fetch(statement, *arguments, timeout=own_s)
 
+        return await self._fetch_by(run, statement)
+
+    async def _fetch_by(
+        self, run: Callable[[asyncpg.pool.PoolConnectionProxy], Awaitable[list[asyncpg.Record]]], statement: str
+    ) -> list[asyncpg.Record]:
+        """run: fetches the rows of this statement."""
         began = time.monotonic()
         async with self.connection() as connection:
             rows = await _despite_moves(lambda: run(connection))

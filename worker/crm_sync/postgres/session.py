@@ -27,7 +27,7 @@ import asyncio
 import secrets
 import select
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import Any
@@ -128,9 +128,9 @@ class Session(SessionStatements):
         self._claims = self._claims % (2**32 - 1) + 1
         return (self.known_id << 32) | self._claims
 
-    def holds(self, token: int) -> bool:
-        """Whether no other worker can have taken over this claim: it was made in the session that is open now."""
-        return self.opened.is_set() and 0 < (token - self._former_claims) % 2**32 < 2**31
+    def holds(self, tokens: Iterable[int]) -> bool:
+        """Whether no other worker can have taken over these claims: they were made in the session that is open now."""
+        return self.intact and all(0 < (token - self._former_claims) % 2**32 < 2**31 for token in tokens)
 
     @property
     def alive(self) -> int:

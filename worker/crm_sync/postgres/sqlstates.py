@@ -3,6 +3,7 @@
 The translation to our errors is in `crm_sync.postgres.pool` for asyncpg, and in `crm_sync.adoption.migrations` for psycopg.
 """
 
+import re
 from enum import Enum, auto
 
 
@@ -57,6 +58,17 @@ _PROTOCOL = "08P01"
 _SETTING = "startup parameter"  # a pooler refuses session settings with these words
 
 QUOTES_NO_VALUES = "54"  # of the classes about a row, the one whose messages do not quote values
+
+
+_FUNCTION = re.compile(r"PL/pgSQL function ((?:\w+\.)?\w+)\(")  # of a context, innermost first, in English
+
+
+def foreign_function(context: str | None) -> str | None:
+    """The function at fault if it is the application's, such as one of an event trigger. The names are enough: the statements in
+    a context may quote values.
+    """
+    found = _FUNCTION.search(context or "")
+    return found[1] if found and not found[1].startswith("crm_sync.") else None
 
 
 def is_raised(source: str | None) -> bool:

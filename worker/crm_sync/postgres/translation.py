@@ -22,7 +22,7 @@ from crm_sync.errors import (
 )
 from crm_sync.postgres.driver_arguments import SETTING
 from crm_sync.postgres.pooler import LEADS_THROUGH
-from crm_sync.postgres.sqlstates import QUOTES_NO_VALUES, Fault, fault_of, is_raised
+from crm_sync.postgres.sqlstates import QUOTES_NO_VALUES, Fault, fault_of, foreign_function, is_raised
 
 WRITABLE = "what writes needs the primary in DATABASE_URL, and default_transaction_read_only off"
 AT_LOGIN = (
@@ -57,6 +57,12 @@ def _source(error: asyncpg.PostgresError) -> str | None:
     source: str | None = getattr(error, "server_source_function", None)
     ours = _OF_OURS in str(getattr(error, "context", None) or "").partition("\n")[0]
     return None if ours else source
+
+
+def in_function(context: str | None) -> str:
+    """The application's function that is at fault, for the end of a message; empty if none is."""
+    function = foreign_function(context)
+    return f", in {function}(), a function of this database, as a trigger or an event trigger has" if function else ""
 
 
 def _is_raised(error: asyncpg.PostgresError) -> bool:
@@ -139,7 +145,8 @@ def _of_the_server(error: asyncpg.PostgresError, state: str) -> Exception:
             return RowRefusedError(f"{_kind(error) if quotes_values else reason(error)} (SQLSTATE {state})")
         case Fault.PERSON:
             kind = ForbiddenError if isinstance(error, asyncpg.InsufficientPrivilegeError) else StatementRefusedError
-            return kind(f"the database refused a statement: {reason(error)} (SQLSTATE {state})")
+            where = in_function(getattr(error, "context", None))
+            return kind(f"the database refused a statement: {reason(error)} (SQLSTATE {state}){where}")
     if isinstance(error, asyncpg.ReadOnlySQLTransactionError):
         # Not "the database is": a preview reads in such a transaction by itself.
         return DatabaseTroubleError(f"{reason(error)} (SQLSTATE {state}): {WRITABLE}")

@@ -29,7 +29,7 @@ def alert_lines(rows: Rows) -> Iterator[str]:
         lasted = span((until - row["since"]).total_seconds())
         when = f"since {clock(row['since'], row['now'])}, " + (f"over after {lasted}" if is_over else f"for {lasted}")
         yield f"{click.style(condition.value, bold=not is_over)} {row['crm']} {row['code']}".rstrip() + f"  {when}"
-        yield labelled("what", f"{row['crm']} {condition.what}: {how_many(condition, row['contacts'])}")
+        yield labelled("what", f"{condition.named(row['crm'], row['code'])}: {how_many(condition, row['contacts'])}")
         yield labelled("reason", harmless(row["reason"]))
         if not is_over:
             yield labelled("to do", condition.remedy.format(**names))
@@ -45,7 +45,7 @@ def _object(row: Mapping[str, Any], condition: Condition) -> dict[str, Any]:
         "alert": condition.value,
         "crm": row["crm"],
         "code": row["code"] or None,
-        "what": f"{row['crm']} {condition.what}",
+        "what": condition.named(row["crm"], row["code"]),
         "reason": row["reason"],
         "since": _text(row["since"]),
         "raised_at": _text(row["raised_at"]),

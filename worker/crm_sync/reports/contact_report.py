@@ -82,4 +82,4 @@ def _meanwhile(match: Match) -> str:
 def _delivered(match: Match) -> str:
     if match.synced_at is None:
         return ""
-    return f"; delivered last {clock(match.synced_at, match.now)}" + (f" as {match.remote_id}" if match.remote_id else "")
+    return f"; delivered last {clock(match.synced_at, match.now)}" + (f" as record {match.remote_id}" if match.remote_id else "")

@@ -14,6 +14,7 @@ from crm_sync.reports.http_report import harmless
 from crm_sync.reports.layout import name, number, prose
 
 LONGEST_VALUE = 60  # characters shown of one value
+OTHER_ACCOUNT = "https://github.com/crm-sync/crm-sync/blob/main/docs/how-to/rotate-a-key.md#a-key-of-another-account"
 
 
 def on_the_way(crm: str, drift: Drift) -> str:
@@ -52,6 +53,8 @@ def remarks(crm: str, drift: Drift, command: str, *, flips: bool) -> Iterator[st
     if drift.limited and drift.last_key is not None:
         continued = f"{command} --after {harmless(shlex.quote(drift.last_key))}"
         yield f"Stopped at the limit: there are more contacts. `{continued}` continues, and starts its counts again."
+    if drift.unknown > 1 and not drift.compared:
+        yield f"{crm} knows none of them. If this is not the account that they were sent to: {OTHER_ACCOUNT}"
     if drift.unknown:
         keys = ", ".join(map(harmless, drift.unknown_examples))
         yield (

@@ -118,8 +118,8 @@ async def _by_address(database: Database, table: LaneTable, address: str, look_s
         rows = await database.fetch_within(look_s, render("find_by_address", variables), text)
     except TooSlowError as error:
         raise DeclinedError(
-            f"the table {variables['contacts']} cannot be searched for an address within {look_s:.0f} s, and no index finds it: "
-            f"name the contact by its key, or {missing_index(variables)}"
+            f"the table {variables['contacts_name']} cannot be searched for an address within {look_s:.0f} s, and no index finds "
+            f"it: name the contact by its key, or {missing_index(variables)}"
         ) from error
     took_s = time.monotonic() - started
     note = None

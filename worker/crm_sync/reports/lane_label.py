@@ -56,6 +56,20 @@ def stalled(lane: LaneStatus) -> str | None:
     return HANGING if silent_s > HANGING_S else None
 
 
+def is_well(status: Status) -> bool:
+    """Whether nothing needs a person: no CRM is down, no lane is faulty or stalled, and if contacts are ready, a worker is alive.
+
+    A CRM that was paused by hand, and one that says "too many requests", do not count as problems.
+    """
+    return not any(
+        lane.state.down
+        or lane.state.fault is not None
+        or (lane.ready and not status.alive)
+        or (status.alive and stalled(lane) is not None)
+        for lane in status.lanes
+    )
+
+
 def stalled_notes(status: Status) -> Iterator[tuple[str, str]]:
     """(CRM, note) of those, where a worker could deliver them."""
     for lane in status.lanes:

@@ -1,4 +1,6 @@
-"""Which sessions hold locks of crm-sync without being workers, and which contacts are in flight without a worker."""
+"""Which sessions hold locks of crm-sync without being workers, which contacts are in flight without a worker, and which rights
+the owners of trigger functions lack.
+"""
 
 from collections.abc import Iterable
 
@@ -10,6 +12,9 @@ from crm_sync.table.adopted_table import LaneTable
 _LOST = (
     "in flight with no living worker: a running worker puts them back in line when it looks through the whole table, and a "
     "starting worker does so immediately"
+)
+_WITHOUT_RIGHTS = (
+    "writes of the application fail, or are seen only when a worker looks through the whole table: the trigger functions run as"
 )
 
 
@@ -29,3 +34,11 @@ async def lost_notes(database: Database, tables: Iterable[LaneTable]) -> list[tu
     """(CRM, a sentence) for each that has some. Raises as Database.fetch does."""
     counts = [(table.crm, await database.value(render("count_lost_claims", table.variables))) for table in tables]
     return [(crm, f"{lost:,} {_LOST}") for crm, lost in counts if lost]
+
+
+async def definer_notes(database: Database) -> list[tuple[str, str]]:
+    """(CRM, a sentence) for each whose triggers fail. Raises as Database.fetch does."""
+    return [
+        (row["crm"], f"{_WITHOUT_RIGHTS} {row['role']}, which lacks rights: {'; '.join(row['lacking'])}")
+        for row in await database.fetch(query("list_lacking_definers"))
+    ]

@@ -9,6 +9,7 @@ import asyncpg
 from crm_sync.core.waits import USUAL
 from crm_sync.errors import ConfigurationError, StatementRefusedError
 from crm_sync.postgres.pool import Database
+from crm_sync.postgres.sqlstates import foreign_function
 from crm_sync.postgres.statements import query
 from crm_sync.settings import Settings
 
@@ -61,7 +62,7 @@ async def explained(database: Database, needs: Needs) -> AsyncIterator[None]:
         yield
     except StatementRefusedError as error:
         refusal = error.__cause__
-        if isinstance(refusal, _ABSENT) and needs.absent is not None:
+        if isinstance(refusal, _ABSENT) and needs.absent is not None and foreign_function(refusal.context) is None:
             raise ConfigurationError(needs.absent) from error
         if not isinstance(refusal, asyncpg.InsufficientPrivilegeError):
             raise

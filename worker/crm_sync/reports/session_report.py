@@ -6,11 +6,12 @@ from typing import Any
 
 from crm_sync.core.connection_string import ConnectionString
 from crm_sync.postgres.pool import Database
-from crm_sync.postgres.session_settings import RESTED_ON, search_path
+from crm_sync.postgres.session_settings import RESTED_ON, STYLES, search_path
 from crm_sync.postgres.statements import query, quote
 from crm_sync.settings import Settings
 
 _FEW = 3  # roles that are listed
+_OF_KEY = "; the keys of contacts are written by it, and may not be found again, or differ between commands"
 
 
 def connection_notes(settings: Settings) -> list[tuple[str, str]]:
@@ -49,15 +50,24 @@ async def path_notes(database: Database, settings: Settings) -> list[str]:
 
 
 async def pooler_notes(database: Database) -> list[str]:
-    """The settings of a worker's session that do not get through a pooler. Raises as Database.fetch does."""
-    rows = await database.fetch(query("list_settings"), list(RESTED_ON))
+    """The settings of a worker's session that do not get through a pooler, and those that keys depend on. Raises as
+    Database.fetch does.
+    """
+    of_key = {row["name"]: STYLES[row["name"]] for row in await database.fetch(query("list_key_settings"))}
+    wanted = {**RESTED_ON, **of_key}
+    rows = await database.fetch(query("list_settings"), list(wanted))
     role = await database.value(query("name_role"))
     return [
-        f"{row['name']} is {row['setting']}, and through a pooler a worker cannot set it: "
-        f"ALTER ROLE {role} SET {row['name']} = '{RESTED_ON[row['name']]}'"
+        f"{row['name']} is {row['setting']}, and through a pooler a worker cannot set it"
+        f"{_OF_KEY if row['name'] in of_key else ''}: ALTER ROLE {role} SET {row['name']} = '{wanted[row['name']]}'"
         for row in rows
-        if row["setting"] != RESTED_ON[row["name"]]
+        if not _is_set(wanted[row["name"]], row["setting"])
     ]
+
+
+def _is_set(wanted: str, setting: str) -> bool:
+    """A DateStyle also has the order of day and month, which ISO ignores."""
+    return setting.split(",", maxsplit=1)[0] == wanted
 
 
 def _creators(row: dict[str, Any]) -> str:

@@ -97,14 +97,6 @@ class Status:
         """The number of living workers."""
         return sum(worker["alive"] for worker in self.workers)
 
-    @property
-    def well(self) -> bool:
-        """Whether nothing needs a person: no CRM is down, no lane is faulty, and if contacts are ready, a worker is alive.
-
-        A CRM that was paused by hand, and one that says "too many requests", do not count as problems.
-        """
-        return not any(lane.state.down or lane.state.fault is not None or (lane.ready and not self.alive) for lane in self.lanes)
-
 
 async def read_status(
     database: Database,

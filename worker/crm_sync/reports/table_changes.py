@@ -29,7 +29,7 @@ async def change(database: Database, table: str, statement: str, *arguments: obj
         except DatabaseTroubleError as error:
             if not lock_refused(error):
                 raise
-            rows = [dict(row) for row in await database.fetch(render("find_holders", {"contacts": table}), alone)]
+            rows = [dict(row) for row in await database.fetch(render("find_holders", {"contacts_name": table}), alone)]
             pause = patience.refused(error, rows, now=time.monotonic(), chance=chance())
         else:
             return

@@ -170,8 +170,19 @@ class _Telling:
 
     def _in_line(self) -> Told:
         because = reason_to_wait(self._crm, self._facts, lane_state(self._crm, self._facts, self._known.fault))
-        since = self._at(self._row["flipped_at"] or self._row["due_at"])
-        return f"It has waited since its flip {since}: {because.words}.", because.word, because.advice
+        row = self._row
+        if self._is_sent_again():
+            waits = (
+                f"It was delivered {self._at(row['synced_at'])}, and has waited {self._since(row['due_at'])} to be sent once more"
+            )
+        else:
+            waits = f"It has waited since its flip {self._at(row['flipped_at'] or row['due_at'])}"
+        return f"{waits}: {because.words}.", because.word, because.advice
+
+    def _is_sent_again(self) -> bool:
+        """An older state may have arrived after it: see `crm_sync.table.sending_again`."""
+        flipped, synced, due = (moment(self._row[name]) for name in ("flipped_at", "synced_at", "due_at"))
+        return flipped is not None and synced is not None and due is not None and flipped <= synced < due
 
     def _in_flight(self) -> Told:
         worker = self._facts["worker"]
@@ -224,7 +235,7 @@ class _Telling:
     def _with_record(self, rest: str) -> Told:
         row = self._row
         said = f"It was delivered {self._at(row['synced_at'])}"
-        said += f", as {row['remote_id']}" if row["remote_id"] else ""
+        said += f", as record {row['remote_id']}" if row["remote_id"] else ""
         advice = None
         if row["error"]:
             said += f", but incomplete: {clean(row['error'])}"

@@ -27,7 +27,7 @@ class Watch:
 
 async def read_watches(database: Database, schema: Schema) -> dict[str, Watch]:
     """By CRM, for those that have one. Raises as Database.fetch does."""
-    rows = await database.fetch(render("list_watches", {"contacts": schema.table.name}))
+    rows = await database.fetch(render("list_watches", {"contacts_name": schema.table.name}))
     return {row["crm"]: Watch(**dict(row)) for row in rows}
 
 

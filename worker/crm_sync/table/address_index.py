@@ -36,5 +36,5 @@ async def address_indexes(database: Database, column: str) -> list[AddressIndex]
 
 
 def missing_index(variables: Mapping[str, str]) -> str:
-    """The SQL that makes the one that finds an address in any case. variables: `contacts` and `email`, as SQL writes them."""
-    return f"CREATE INDEX CONCURRENTLY ON {variables['contacts']} (lower({variables['email']}))"
+    """The SQL that makes the one that finds an address in any case. variables: `contacts_name` and `email`, for SQL."""
+    return f"CREATE INDEX CONCURRENTLY ON {variables['contacts_name']} (lower({variables['email']}))"

@@ -92,7 +92,8 @@ class LaneTable:
             {
                 **{column: quote(f"{crm}_{column}") for column in OWN_COLUMNS},
                 "crm": crm,
-                "contacts": table.name,
+                # ONLY: a table that inherits from it has no triggers, and rows with the same ctid.
+                "contacts": table.name if table.is_partitioned else f"ONLY {table.name}",
                 "own_path": table.own_path,
                 "line": f"crm_sync.{quote(f'{crm}_line')}",
                 "id": quote(table.key),
@@ -111,6 +112,7 @@ class LaneTable:
                 **_comparing("locator_", of_key if table.is_partitioned else "pg_catalog"),
                 "remote_id": quote(remote_id),
                 # As a person reads them.
+                "contacts_name": table.name,
                 "email_name": table.email,
                 "claimed_by_name": f"{crm}_claimed_by",
                 "sync_status_name": f"{crm}_sync_status",

@@ -1,18 +1,15 @@
-"""The contacts table as the queue of one CRM: claim, finish, look."""
+"""The contacts table as the queue of one CRM: claim and finish. Who is next is in `crm_sync.table.line`."""
 
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any
 
 import asyncpg
 
-from crm_sync.core.fairness import MOST_FRESH, Fairness, FreshLine
 from crm_sync.core.history import History
-from crm_sync.core.moments import BEGINNING
 from crm_sync.core.outcome import Contact, Finish, Kind
 from crm_sync.core.overtaking import Overtaking
 from crm_sync.core.values import Apart, Form
@@ -25,34 +22,14 @@ from crm_sync.table.avoided import Avoided
 from crm_sync.table.careful_claim import CarefulClaim
 from crm_sync.table.clearing import Clearing, SentNotes
 from crm_sync.table.finishing import NO_LIMIT, Finished, Finishing
+from crm_sync.table.line import Line
 from crm_sync.table.recording import Recording
+from crm_sync.table.trigger_loops import TriggerLoops
 from crm_sync.table.unreadable_rows import SHORT, Claimed, Reader, cut
 
 # Contacts in a claim that may include one with a slow expression. The first one found puts the others back.
 MOST_SLOW = 32
 MOST_UNREAD = 1_000
-SWEEP = 5_000  # lines examined by one short statement
-
-_Claim = Callable[..., Awaitable[list[asyncpg.Record]]]
-
-
-class NextDue(NamedTuple):
-    """in_s: seconds until the earliest contact is due, zero or less if one is ready; None if none is waiting.
-
-    revision: the breaker's. steps_over: there are lines before it, of contacts in flight or of no contact.
-    """
-
-    revision: int
-    in_s: float | None
-    id: Any
-    steps_over: bool
-
-
-class Strays(NamedTuple):
-    """Contacts whose place in line was wrong. locked: by the application, and so not repaired."""
-
-    repaired: int
-    locked: int
 
 
 class Contacts:
@@ -87,13 +64,7 @@ class Contacts:
         self._claim_single = render("claim_contacts", {**variables, "fully": OFF})
         self._claim_unread = render("claim_contacts", {**variables, "fully": ON, "mapped": "NULL::text"})
         self.recording = Recording(table.crm, history, waits.history_again_s)
-        self._next_due = render("find_next_due", variables)
-        self._newest_due = render("find_newest_due", variables)
         self._orphans = render("find_orphans", variables)
-        self._strays = render("line_up_strays", variables)
-        self._missing_lines = render("add_missing_lines", variables)
-        self._stale_lines = render("drop_stale_lines", variables)
-        self._pages = render("count_pages", variables)
         self._reader = Reader(
             database,
             table.variables,
@@ -105,23 +76,19 @@ class Contacts:
             finish=clearing.read if clearing else None,
         )
         self._avoided = Avoided(table.crm, waits.avoid_row_s)
+        self.line = Line(database, table, self._avoided, waits)
         patience_s = waits.claim_patience_s
         self._finishing = Finishing(database, variables, self.recording, clearing, self._avoided, patience_s=patience_s)
         self._by_key = CarefulClaim(database, table, self._avoided, self._finishing, patience_s)
-        self._fairness = Fairness(look_s=waits.fresh_look_s)
+        self._loops = TriggerLoops(table.crm)
         self._overtaking = Overtaking()
-        self._full_look_s = waits.full_look_s
         self._claim_patience_s = waits.claim_patience_s
         self._slow_mapping_s = waits.slow_mapping_s
-        self._cursor = BEGINNING
-        self._full_look_at = 0.0
-        self._steps_over = False  # the latest look stepped over lines
         # The next claim claims first, then reads: otherwise it would compute the mapping with its rows locked, and writes by
         # other CRMs and the application would wait.
         self._careful = False
         self._most = NO_LIMIT  # contacts in a claim: fewer while the mapping is slow
         self._kept = 0  # rows that a trigger has kept from the latest claim: the next one finds out which
-        self._left_out: list[Any] = []  # of the claim in flight
         self.unread_claims: deque[int] = deque(maxlen=MOST_UNREAD)  # of several contacts, one of which could not be read
 
     @property
@@ -149,21 +116,21 @@ class Contacts:
 
     async def _claim_some(self, limit: int, token: int, *, rung: bool, probe: bool, without: Collection[Any]) -> Claimed:
         limit = min(limit, self._most)
-        self._left_out = list(without)
-        share = self._fairness.share(limit)
+        # What a failed probe gave back is due now. So where there is no other contact, fresh ones get no more than their share.
+        share = self.line.fairness.share(limit, all_fresh=probe and bool(without))
         if self._kept and not probe:
             return await self._claim_by_keys(limit, token, share)
         careful, self._careful = self._careful, False
         if not careful:
             try:
-                claim = self._claim_one_alone if rung and self._fairness.fresh_from is None else self._claim_and_map
-                rows = await self._next(claim, limit, token, share, probe)
+                claim = self._claim_one_alone if rung and self.line.fairness.fresh_from is None else self._claim_and_map
+                rows = await self.line.claim_next(claim, limit, token, share=share, probe=probe, without=without)
             except DatabaseTroubleError as error:
                 is_slow = isinstance(error, TooSlowError)
                 if not (is_slow or error.of_a_row):
                     raise
                 careful = True
-                self._cursor = BEGINNING
+                self.line.begin_again()
                 if is_slow:
                     self._most = limit = min(limit, MOST_SLOW)
             except UnreadableError:
@@ -173,8 +140,10 @@ class Contacts:
                     self.unread_claims.append(token)
                 self._most = 1
                 raise
-        if careful:
-            return await self._claim_with_care(limit, token, min(share, limit), probe)
+        if careful or (probe and share and self._kept and not rows):
+            # A probe then takes the first in line: that is the one to be avoided if it is refused too.
+            share = 0 if probe else min(share, limit)
+            return await self._claim_with_care(limit, token, share=share, probe=probe, without=without)
         if self._kept and not rows:
             return await self._claim_past_kept(limit, token, share, probe)
         if rows and self._most < NO_LIMIT:
@@ -184,20 +153,15 @@ class Contacts:
             self._most = max(1, len(rows) - len(claimed.returned))
         return claimed
 
-    async def next_due(self) -> NextDue:
-        due = await self._first(BEGINNING)
-        self._steps_over = due.steps_over
-        return due
-
-    async def _claim_and_map(self, *arguments: object) -> list[asyncpg.Record]:
+    async def _claim_and_map(self, limit: int, token: int, *rest: object) -> list[asyncpg.Record]:
         """In one statement. Also raises TooSlowError."""
-        return self._told(await self._claim_briefly(self._claim, *arguments))
+        return await self._held(self._told(await self._claim_briefly(self._claim, limit, token, *rest)), token)
 
-    async def _claim_one_alone(self, *arguments: object) -> list[asyncpg.Record]:
+    async def _claim_one_alone(self, limit: int, token: int, *rest: object) -> list[asyncpg.Record]:
         """The same, without a share of fresh contacts, and without saying how many rows a trigger has kept: where some are, the
         lane finds them due at its next look, and claims again.
         """
-        return await self._claim_briefly(self._claim_single, *arguments[:-2])
+        return await self._held(await self._claim_briefly(self._claim_single, limit, token, *rest[:-2]), token)
 
     async def _claim_briefly(self, statement: str, *arguments: object) -> list[asyncpg.Record]:
         began = time.monotonic()
@@ -205,8 +169,9 @@ class Contacts:
         self._careful = time.monotonic() - began > self._slow_mapping_s
         return rows
 
-    async def _claim_only(self, *arguments: object) -> list[asyncpg.Record]:
-        return self._told(await self._database.fetch(self._claim_unread, *arguments))
+    async def _claim_only(self, limit: int, token: int, *rest: object) -> list[asyncpg.Record]:
+        """Without what is to be sent."""
+        return await self._held(self._told(await self._database.fetch(self._claim_unread, limit, token, *rest)), token)
 
     def _told(self, rows: list[asyncpg.Record]) -> list[asyncpg.Record]:
         """The contacts. Notes how many rows a trigger of the table has kept from the claim: every row says it, and one without a
@@ -215,47 +180,19 @@ class Contacts:
         self._kept = rows[0]["kept"]
         return [] if rows[0][0] is None else rows
 
-    async def _next(self, claim: _Claim, limit: int, token: int, share: int, probe: bool) -> list[asyncpg.Record]:
-        """share: at most this many fresh contacts. Also raises errors of a row."""
-        now = time.monotonic()
-        if now >= self._full_look_at:
-            await self.sweep()
-            self._cursor = BEGINNING
-        if self._cursor == BEGINNING:
-            self._full_look_at = now + self._full_look_s
-        rest = ([*self._avoided.ids(), *self._left_out], probe, share, self._fairness.fresh_from)
-        rows = await self._held(await claim(limit, token, self._cursor, *rest), token)
-        if not rows and self._cursor != BEGINNING:
-            # Contacts that the application had locked, or committed late, are behind the cursor.
-            rows = await self._held(await claim(limit, token, BEGINNING, *rest), token)
-        # A fresh contact says nothing about how far the backlog has been served.
-        backlog = self._fairness.of_backlog([row[1] for row in rows])
-        self._cursor = max(backlog, default=self._cursor if rows else BEGINNING)
-        if self._fairness.claimed(limit, share, len(backlog), len(rows) - len(backlog), now):
-            await self._measure_fresh_line()
-        return rows
-
     async def _held(self, rows: list[asyncpg.Record], token: int) -> list[asyncpg.Record]:
         """The contacts that are still claimed: a trigger of the table may have taken back the claim of others, or part of it."""
+        self._loops.tell(rows)
         if all(row[5] for row in rows):
             return rows
         if taken_back := [row[0] for row in rows if row[5] is False]:
             self._avoided.tell(self._avoided.leave(await self._finishing.give_back(taken_back, token)))
         return [row for row in rows if row[5]]
 
-    async def _measure_fresh_line(self) -> None:
-        """Finds where the backlog ends. Raises nothing, because contacts are already claimed: the next claim finds out what is
-        wrong.
-        """
-        with suppress(DatabaseTroubleError, ConfigurationError):
-            arguments = (self._avoided.ids(), self._fairness.fresh_from, MOST_FRESH)
-            rows = await self._database.fetch(self._newest_due, *arguments)
-            self._fairness.measured(FreshLine(*rows[0]))
-
-    async def _claim_with_care(self, limit: int, token: int, share: int, probe: bool) -> Claimed:
+    async def _claim_with_care(self, limit: int, token: int, *, share: int, probe: bool, without: Collection[Any]) -> Claimed:
         """Claims first, then reads. If the table refuses to have a row claimed, each is claimed by its key."""
         try:
-            rows = await self._next(self._claim_only, limit, token, share, probe)
+            rows = await self.line.claim_next(self._claim_only, limit, token, share=share, probe=probe, without=without)
         except DatabaseTroubleError as error:
             if not error.of_a_row:
                 raise
@@ -275,8 +212,9 @@ class Contacts:
         return await self._claim_by_keys(limit, token, share)
 
     async def _claim_by_keys(self, limit: int, token: int, share: int) -> Claimed:
-        self._cursor, self._kept = BEGINNING, 0
-        contacts, self._careful = await self._by_key.claim(limit, token, share, self._fairness.fresh_from)
+        self.line.begin_again()
+        self._kept = 0
+        contacts, self._careful = await self._by_key.claim(limit, token, share, self.line.fairness.fresh_from)
         # If some were refused, more may follow.
         return await self._read(contacts, token) if contacts else Claimed([], [])
 
@@ -291,8 +229,9 @@ class Contacts:
 
     async def _probe_past(self, error: DatabaseTroubleError) -> Claimed:
         """The only contact of a probe is refused: the next probe has another one."""
-        self._cursor, self._kept = BEGINNING, 0
-        first = await self._first(BEGINNING)
+        self.line.begin_again()
+        self._kept = 0
+        first = await self.line.next_due()
         if first.in_s is not None:
             self._avoided.add({first.id: error})
         return Claimed([], [])
@@ -302,12 +241,8 @@ class Contacts:
         """names: of the fields that were read."""
         due_at, flipped_at = row[1], row[4]
         late = flipped_at is not None and due_at > flipped_at
-        fields = dict(zip(names, row[8:]))  # noqa: B905 (this runs for every contact; the keyword takes a fifth of it)
-        return Contact(row[0], token, row[2], row[3], row[7], flipped_at or due_at, fields, late, row[6])
-
-    async def _first(self, after: datetime) -> NextDue:
-        rows = await self._database.fetch(self._next_due, self._avoided.ids(), after)
-        return NextDue(*rows[0]) if rows else NextDue(0, None, None, False)  # a lane that is being removed
+        fields = dict(zip(names, row[9:]))  # noqa: B905 (this runs for every contact; the keyword takes a fifth of it)
+        return Contact(row[0], token, row[2], row[3], row[8], flipped_at or due_at, fields, late, row[7])
 
     # Finish.
 
@@ -328,26 +263,3 @@ class Contacts:
     async def orphans(self, workers: Sequence[int]) -> list[tuple[Any, int, int]]:
         """(id, token, attempts) of the contacts that these workers have in flight."""
         return [tuple(row) for row in await self._database.fetch(self._orphans, list(workers))]
-
-    async def tidy(self) -> None:
-        """Sweeps, if the latest look stepped over lines."""
-        if self._steps_over:
-            await self.sweep()
-
-    async def sweep(self) -> None:
-        """Deletes lines that represent no contact from the beginning of the line, because every look would step over them."""
-        while True:
-            looked_at, dropped = (await self._database.fetch(self._stale_lines, SWEEP))[0]
-            if looked_at < SWEEP or not dropped:
-                return
-
-    async def pages(self) -> int:
-        """Length of the table in pages."""
-        return int(await self._database.value(self._pages))
-
-    async def line_up_strays(self, first_page: int, end_page: int) -> Strays:
-        """In a stretch of the table. Raises RowRefusedError."""
-        strays = Strays(*(await self._database.fetch(self._strays, first_page, end_page))[0])
-        # If no trigger saw the repair either, those just repaired are among them.
-        added = (await self._database.fetch(self._missing_lines, first_page, end_page))[0][0]
-        return strays._replace(repaired=max(strays.repaired, added))

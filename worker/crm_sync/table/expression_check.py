@@ -84,7 +84,7 @@ class ExpressionCheck:
             await self._planned("read_contacts", [f"({expression})"], *_READ_NOTHING)
         except _RefusedError as error:
             if isinstance(error.__cause__, asyncpg.InsufficientPrivilegeError) and (named := await self._unread(expression)):
-                return f"the role may not read {named} of {self.lane.variables['contacts']}. {_GRANTS}"
+                return f"the role may not read {named} of {self.lane.variables['contacts_name']}. {_GRANTS}"
             return str(error)
         return None
 
@@ -92,7 +92,7 @@ class ExpressionCheck:
         """The columns in it that the role may not read, because Postgres names only the table. Empty if they
         are not the reason.
         """
-        rows = await self.database.fetch(query("list_unreadable_columns"), self.lane.variables["contacts"])
+        rows = await self.database.fetch(query("list_unreadable_columns"), self.lane.variables["contacts_name"])
         words = set(_WORD.findall(expression.lower()))
         return ", ".join(row["name"] for row in rows if row["name"].lower() in words)
 
@@ -114,7 +114,7 @@ class ExpressionCheck:
     async def _found(self, expression: str) -> int:
         """The oid of its type, which the driver need not know. Raises _RefusedError."""
         if await self._is_whole_row(expression):
-            raise _RefusedError(WHOLE_ROW.format(self.lane.variables["contacts"]))
+            raise _RefusedError(WHOLE_ROW.format(self.lane.variables["contacts_name"]))
         async with self._asking() as connection:
             statement = await connection.prepare(render("find_type", {**self.lane.variables, "mapped": f"({expression})"}))
             if statement.get_parameters():
@@ -124,7 +124,7 @@ class ExpressionCheck:
 
     async def _is_whole_row(self, expression: str) -> bool:
         """Of the contacts table, which the role need not be able to read as a whole."""
-        alike = f"(CASE WHEN false THEN ({expression}) ELSE NULL::{self.lane.variables['contacts']} END) IS NULL"
+        alike = f"(CASE WHEN false THEN ({expression}) ELSE NULL::{self.lane.variables['contacts_name']} END) IS NULL"
         try:
             async with self._asking() as connection:
                 await connection.prepare(render("try_mapping", {**self.lane.variables, "mapped": alike}))
@@ -155,7 +155,7 @@ class ExpressionCheck:
 
 
 def wrong(lane: LaneTable, name: str, why: str) -> ConfigurationError:
-    contacts = lane.variables["contacts"]
+    contacts = lane.variables["contacts_name"]
     return ConfigurationError(
         f"mapping of {lane.crm}.{name}: {why}. It must be one SQL expression, for one value, over the columns of {contacts}"
     )

@@ -69,6 +69,7 @@ class Finishing:
         self._claimed_by = variables["claimed_by_name"]
         self._queue_unclaimed = render("queue_unclaimed", variables)
         self._still_claimed = render("find_still_claimed", variables)
+        self._place = render("place_claimed", variables)
         self._unrecorded: list[tuple[Any, ...]] = []  # lines of history that wait for the database
         self._write_history = render("write_history", {**variables, "operation": "upsert"})
 
@@ -246,10 +247,19 @@ class Finishing:
         return lacking
 
     async def still_claimed(self, finishes: Sequence[Finish]) -> set[Any]:
-        """Which of them are still claimed with the same token: their rows are locked by the application."""
-        ids = [finish.id for finish in finishes]
-        rows = await self._database.fetch(self._still_claimed, ids, [finish.token for finish in finishes])
-        return {row[0] for row in rows}
+        """Which of them are still claimed with the same token, and can be finished later: their rows are locked by the
+        application, or had no due time, and are given one.
+        """
+        tokens = {finish.id: finish.token for finish in finishes}
+        rows = await self._database.fetch(self._still_claimed, list(tokens), list(tokens.values()))
+        ids = {row[0] for row in rows}
+        if without := [row[0] for row in rows if not row[1]]:
+            try:
+                await self._database.fetch(self._place, without, [tokens[contact] for contact in without])
+            except RowRefusedError as error:
+                self._avoided.add(dict.fromkeys(without, error), claimed=True)
+                ids -= set(without)
+        return ids
 
 
 def _waits_of(written: Sequence[Finish], rows: Sequence[asyncpg.Record]) -> Mapping[int, int]:

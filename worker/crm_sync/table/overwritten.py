@@ -8,7 +8,8 @@
 
 A contact is not lost if only the answer to its finish was lost: its row was neither claimed nor flipped since.
 
-An upsert repairs it: of the contacts with that record and address, the one flipped last is flipped once more. A worker that is
+An upsert repairs it: of the contacts with that record and address, the one flipped last is flipped once more, and keeps the time
+of its flip. So it is late itself: if one is committed by then that was flipped after it, that one follows. A worker that is
 killed with a request in flight cannot do so. Contacts without a record, and those of a CRM without records, are found by their
 key alone.
 """
@@ -25,6 +26,7 @@ from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import OFF, ON, render
 from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.clearing import Clearing
+from crm_sync.table.sending_again import SendingAgain
 
 MOST = 500  # in one statement
 
@@ -37,7 +39,7 @@ class Overwritten:
     def __init__(self, database: Database, table: LaneTable, *, keeps_records: bool, clearing: Clearing | None = None) -> None:
         """clearing: which fields are emptied, so that the row must record what may have been written; none without it."""
         clearing = clearing or Clearing(table.crm)
-        self._database = database
+        self._sending_again = SendingAgain(database, table.variables)
         self._clears = bool(clearing)
         self._flip = render("flip_overwritten", {**clearing.variables(table), "clears": ON if clearing else OFF})
         self._keeps_records = keeps_records
@@ -65,8 +67,9 @@ class Overwritten:
         """
         lost, late = self._lost[:MOST], self._late[:MOST]
         flipped, locked = await self._flip_all([*lost, *late], [True] * len(lost) + [False] * len(late))
-        self._lost = self._lost[MOST:] + [finish for finish in locked if finish in lost]
-        self._late = self._late[MOST:] + [finish for finish in locked if finish not in lost]
+        # More may have been added meanwhile.
+        self._lost = self._lost[len(lost) :] + [finish for finish in locked if finish in lost]
+        self._late = self._late[len(late) :] + [finish for finish in locked if finish not in lost]
         return flipped
 
     async def _flip_all(self, finishes: Sequence[Finish], lost: Sequence[bool]) -> tuple[int, list[Finish]]:
@@ -76,7 +79,7 @@ class Overwritten:
         attempts, flipped_at = [finish.attempts for finish in finishes], [finish.flipped_at for finish in finishes]
         landed = [[one.sent_fields.landed if one.sent_fields else 0 for one in finishes]] if self._clears else []
         try:
-            rows = await self._database.fetch(self._flip, ids, records, lost, attempts, flipped_at, *landed)
+            rows = await self._sending_again.flip(self._flip, ids, records, lost, attempts, flipped_at, *landed)
         except RowRefusedError as error:
             if len(finishes) == 1:
                 self._log.error(events.CONTACT_REFUSED, contact=name_of(finishes[0].id), reason=str(error))

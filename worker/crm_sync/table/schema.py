@@ -104,13 +104,14 @@ def _of_the_table(table: AdoptedTable) -> str | None:
 
 def _of_a_lane(table: AdoptedTable, lane: Mapping[str, Any], triggers: Mapping[str, bool]) -> str | None:
     crm = lane["crm"]
-    missing = _missing_column(table, _columns(lane))
-    if missing is not None:
-        return missing
-    if not lane["has_line"]:
-        return f"there is no table crm_sync.{crm}_line: {ADVICE}"
-    if not lane["takes_keys"]:
-        return f"the table crm_sync.{crm}_line does not accept keys of the type that {table.key} has now: {ADVICE}"
+    of_what_is_written = _missing_column(table, _columns(lane)) or _of_the_line(table, lane)
+    if of_what_is_written is not None:
+        return of_what_is_written
+    if not lane["knows_types"]:
+        return (
+            f"the type of a status column has another name or schema than the trigger functions of {crm} know, so flips are not "
+            "seen: run `crm-sync adopt`"
+        )
     deleted = () if lane["on_delete"] == "keep" else (DELETED,)
     moved = (MOVED,) if table.is_partitioned else ()
     for case in (*TRIGGERS, *moved, *deleted):
@@ -120,6 +121,15 @@ def _of_a_lane(table: AdoptedTable, lane: Mapping[str, Any], triggers: Mapping[s
             return f"the table {table.name} has no trigger {trigger}: {advice}"
         if not triggers[trigger]:
             return f"the trigger {trigger} is disabled: run `ALTER TABLE {table.name} ENABLE TRIGGER {trigger}`"
+    return None
+
+
+def _of_the_line(table: AdoptedTable, lane: Mapping[str, Any]) -> str | None:
+    crm = lane["crm"]
+    if not lane["has_line"]:
+        return f"there is no table crm_sync.{crm}_line: {ADVICE}"
+    if not lane["takes_keys"]:
+        return f"the table crm_sync.{crm}_line does not accept keys of the type that {table.key} has now: {ADVICE}"
     return None
 
 

@@ -45,7 +45,7 @@ class AlertCodes:
 
     def _count(self, event: Mapping[str, Any]) -> None:
         crm = event.get("crm")
-        if event["event"] != events.CONTACT_FAILED or not isinstance(crm, str):
+        if event["event"] not in (events.CONTACT_FAILED, events.CONTACT_IN_LOOP) or not isinstance(crm, str):
             return
         code = code_in(str(event.get("error", "")))
         if (crm, code) in self._codes or len(self._codes) < MOST_CODES:

@@ -56,9 +56,8 @@ class Facts:
 
 def conditions(facts: Facts, waits: Waits) -> Iterator[Seen]:
     """All conditions that hold for one CRM, except new codes."""
-    stands = list(_of_the_lane(facts, waits))
-    yield from stands
-    if not stands and not _is_held_up(facts):
+    yield from _of_the_lane(facts, waits)
+    if not _is_held_up(facts):
         yield from _of_the_line(facts, waits)
     yield from _of_outcomes(facts)
     yield from _of_limits(facts)

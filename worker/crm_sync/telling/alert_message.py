@@ -28,7 +28,7 @@ def message(alert: Alert, database: str, now: datetime) -> dict[str, Any]:
         "alert": condition.value,
         "crm": alert.crm,
         "code": alert.code or None,
-        "what": f"{alert.crm} {condition.what}",
+        "what": condition.named(alert.crm, alert.code),
         "reason": clean(alert.reason),
         "since": _moment(alert.since),
         "lasted_s": max(0, round(lasted_s.total_seconds())),

@@ -55,7 +55,7 @@ async def note(database: Database, event: str, crm: str | None = None, *, by: Do
 def arguments(event: str, crm: str | None = None, *, by: Doer | None = None, **details: Any) -> Sequence[Any]:
     """Arguments of write_events.sql. Empty details are left out."""
     doer = by or Doer(login(), COMMAND)
-    written = json.dumps({name: value for name, value in details.items() if value not in (None, [], ())})
+    written = json.dumps({name: value for name, value in details.items() if value not in (None, [], ())}, ensure_ascii=False)
     return [0.0], [event], [crm], printable(doer.actor, LONGEST_ACTOR) or "unknown", doer.via, None, [written]
 
 

@@ -80,7 +80,7 @@ class Happened:
 
     @property
     def written(self) -> str:
-        return json.dumps({**self.details, **({"times": self.times} if self.times > 1 else {})}, default=str)
+        return json.dumps({**self.details, **({"times": self.times} if self.times > 1 else {})}, default=str, ensure_ascii=False)
 
 
 class EventsLog:

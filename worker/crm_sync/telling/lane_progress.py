@@ -65,9 +65,12 @@ class LaneProgress:
 
     async def say(self) -> None:
         """Reports changes, if there are any. Raises as Database.fetch does."""
+        worker = self._session.worker_id
+        if worker is None:  # it ends before the session was ever opened: nothing was claimed
+            return
         lane, its, now = self._lane, self._lane.moves, time.monotonic()
         lane.changed.clear()
-        worker, moves = self._session.known_id, its.untold()
+        moves = its.untold()
         claims, refused = lane.in_hand_s(MOST_CLAIMS), dict(lane.refused(MOST_REFUSED))
         about = worker, its.delivered_at, [*claims], refused
         if about == self._said and not moves:
@@ -82,7 +85,7 @@ class LaneProgress:
                 ago_s,
                 self._limits,
                 json.dumps({str(token): round(age_s, 3) for token, age_s in claims.items()}),
-                json.dumps({key: clean(reason) for key, reason in refused.items()}),
+                json.dumps({key: clean(reason) for key, reason in refused.items()}, ensure_ascii=False),
                 [*moves],
                 [*moves.values()],
             )
