@@ -25,7 +25,10 @@ async def answered(visit: Visit, text: str) -> str:
     reader, writer = await asyncio.open_connection("127.0.0.1", port_of(visit))
     with closing(writer):
         writer.write(text.format(host=f"127.0.0.1:{port_of(visit)}").encode())
-        return (await reader.readline()).decode()
+        try:
+            return (await reader.readline()).decode()
+        except ConnectionResetError:  # it was closed before it had read the text
+            return ""
 
 
 async def test_nobody_is_waited_for_who_does_not_end_his_headers(impatient, visit):

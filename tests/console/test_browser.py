@@ -241,8 +241,8 @@ async def test_the_door_can_be_used_by_everybody(browser, visit, scheme):
         await picture(page, f"login-{scheme}")
 
 
-# A telephone, a page at 200 % on a screen of 1280 pixels, and a tablet.
-@pytest.mark.parametrize("width", [NARROW["width"], 640, 1024])
+# A telephone, a page at 200 % on a screen of 1280 pixels, a tablet, and the narrowest where keys are in one line.
+@pytest.mark.parametrize("width", [NARROW["width"], 640, 1024, 1100])
 async def test_no_page_is_wider_than_its_window_nor_than_a_telephone(browser, signed_in, filled, width):
     async with page_of(browser, signed_in, viewport={**NARROW, "width": width}) as page:
         async for name in visited(page, signed_in, filled):
@@ -296,6 +296,26 @@ async def test_somebody_finds_a_contact_reads_why_and_puts_it_right(app, browser
         await at_brevo.get_by_role("button", name="Queue").click()
         await page.get_by_role("status").get_by_text("brevo: the status is now Queued.").wait_for()
     assert (await read(app, filled))["sync_status"] == "Queued"
+
+
+@pytest.mark.parametrize("script", [True, False])
+async def test_what_is_searched_for_stays_out_of_the_history_of_the_browser(browser, signed_in, filled, script):
+    async with page_of(browser, signed_in, java_script_enabled=script) as page:
+        visited: list[str] = []
+        page.on("framenavigated", lambda frame: visited.append(frame.url))
+        await page.get_by_role("searchbox").fill("nobody@example.com")
+        await page.get_by_role("searchbox").press("Enter")
+        nobody = page.get_by_role("heading", name="No contacts for")
+        await nobody.wait_for()
+        await page.reload()
+        await nobody.wait_for()
+        await page.get_by_role("searchbox").fill("failed@example.com")
+        await page.get_by_role("searchbox").press("Enter")
+        await page.get_by_role("region", name="brevo").wait_for()
+        await page.go_back()
+        await nobody.wait_for()
+        assert len(visited) == 4
+        assert not any("nobody" in url or "failed" in url for url in visited)
 
 
 @pytest.mark.parametrize("script", [True, False])

@@ -44,7 +44,7 @@ async def test_attempts_are_a_timeline_with_what_happened_to_the_lane_between(ap
     _, page = await signed_in.get(f"contacts/{contact}")
     said = text_of(page.partition("History</h2>")[2])
     places = [
-        said.index(words) for words in ("refused for good", "it is down, or refuses everybody", "failed, and is tried again")
+        said.index(words) for words in ("refused for good", "it is down, or refuses every request", "failed, and is tried again")
     ]
     assert places == sorted(places), "the latest first"
     assert said.count("it is down") == 1, "a CRM that it was not sent to is left out"
@@ -93,6 +93,13 @@ async def test_each_button_says_what_it_does_and_to_send_a_delivered_contact_aga
     assert {crm: 'class="primary"' in button for crm, button in first.items()} == {"brevo": True, "n8n": False}
     assert 'title="What the row has is sent to the CRM."' in first["n8n"]
     assert "nothing is deleted in the CRM" in re.search(r'<button id="New-at-n8n"[^>]*>', page)[0]
+
+
+async def test_nobody_is_told_to_send_a_contact_that_nobody_has_asked_for(app, signed_in):
+    contact = await insert(app, "New")
+    said = text_of((await signed_in.get(f"contacts/{contact}"))[1])
+    assert "To do" not in said
+    assert f"In a terminal: crm-sync sync --key {contact} --crm brevo" in said
 
 
 async def test_what_would_be_sent_is_shown_to_whoever_reveals_and_without_credentials(app, console_url, settings):

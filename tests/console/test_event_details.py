@@ -11,7 +11,7 @@ from crm_sync.telling import deeds
 
 SINCE = "2026-11-29T21:01:41.250102+00:00"
 
-NEW = "brevo rejects contacts for a reason not seen in the past week"
+NEW = "brevo has contacts with REJECTED, a code not seen in the past week"
 OLD = "brevo has a contact that has been ready for a long time"
 
 
@@ -41,14 +41,14 @@ def event(name, details, crm="brevo"):
         (
             events.ALERT_OVER,
             {"alert": "NEW_CODE", "code": "REJECTED", "lasted_s": 60, "count": 3},
-            f"{NEW} (REJECTED): this lasted 1 min; at the worst, 3 failures with this code",
+            f"{NEW}: this lasted 1 min; at the worst, 3 failures with this code",
         ),
         (
             events.ALERT_NOT_TOLD,
             {"channel": "webhook", "reason": "404 from the receiver", "note": "try it with: crm-sync alerts test"},
             "channel webhook; 404 from the receiver; try it with: crm-sync alerts test",
         ),
-        (events.BREAKER_CLOSED, {"was": "TIMEOUT: no answer", "down_s": 420}, "before TIMEOUT: no answer; down 7 min"),
+        (events.BREAKER_CLOSED, {"was": "TIMEOUT: no answer", "down_s": 420}, "it was TIMEOUT: no answer; down 7 min"),
         (events.CONTACTS_OVERWRITTEN, {"contacts": 1, "times": 2}, "1 contact; 2 times"),
         (
             deeds.CONTACTS_CHANGED,

@@ -28,7 +28,8 @@ async def nginx(folder, upstream: str):
     (folder / "nginx.conf").write_text(
         f"daemon off; pid {folder}/pid; error_log stderr; user root;\n"
         "events {}\n"
-        f"http {{ access_log off; client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f; "
+        f"http {{ access_log {folder}/access.log; client_body_temp_path {folder}/b; "
+        f"proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f; "
         f"uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;\n"
         f"server {{ listen 127.0.0.1:{port}; server_name crm.example.com;\n"
         f"{block.replace('http://127.0.0.1:8080', upstream)} }} }}\n"
@@ -72,3 +73,20 @@ async def test_under_a_path_of_a_proxy_people_sign_in_look_and_flip(app, console
             async with http.get(f"{proxy}/crm-sync/", headers={"Host": "evil.example"}) as answer:
                 assert answer.status == 421
     assert (await read(app, contact))["sync_status"] == "Queued"
+
+
+async def test_the_access_log_of_a_proxy_has_no_address_that_somebody_searched_for(app, console_url, tmp_path):
+    contact = await insert(app, "New", "ada@example.com")
+    async with visiting(console_url, console_base_path="/crm-sync", console_hosts="crm.example.com") as visit:
+        upstream = "http://" + urlsplit(visit.where).netloc
+        async with nginx(tmp_path, upstream) as proxy, aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True)) as http:
+            sent = {"Host": "crm.example.com", **OURS}
+            await http.post(f"{proxy}/crm-sync/login", data={"token": TOKEN}, headers=sent, allow_redirects=False)
+            for searched, found in (("ada@example.com", f"/contacts/{contact}"), ("nobody@example.com", "/find?search=")):
+                async with http.post(f"{proxy}/crm-sync/find", data={"q": searched}, headers=sent) as answer:
+                    assert (answer.status, found in str(answer.url)) == (200, True)
+    logged = (tmp_path / "access.log").read_text()
+    assert "POST /crm-sync/find " in logged
+    assert "GET /crm-sync/find?search=" in logged
+    assert "example.com" not in logged.replace("crm.example.com", "")
+    assert "nobody" not in logged

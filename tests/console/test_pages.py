@@ -104,17 +104,48 @@ async def test_a_failure_has_its_time_although_the_contact_has_failed_elsewhere_
     assert re.search(r"REJECTED 1 1 3 h ago", said), said
 
 
-async def test_the_overview_leads_to_the_alerts_that_are_open(app, signed_in):
-    assert "open alert" not in (await signed_in.get(""))[1]
+async def test_an_overview_without_alerts_has_none(app, signed_in):
+    assert "Open alerts" not in (await signed_in.get(""))[1]
+
+
+async def test_the_overview_says_what_to_do_about_the_alerts_that_are_open(app, signed_in):
     await app.execute(
         "INSERT INTO crm_sync.alerts "
         "(id, condition, crm, since, first_seen_at, seen_at, raised_at, contacts, reason, well_since, ended_at) "
         "SELECT n, c, 'brevo', now(), now(), now(), now(), 1, 'CRM_ERROR: 503', over_at, over_at "
         "FROM (VALUES (1, 'LANE_DOWN', NULL::timestamptz), (2, 'SILENCE', NULL), (3, 'ERRORS', now())) AS a (n, c, over_at)"
     )
-    page = (await signed_in.get(""))[1]
-    assert re.search(r"2 open alerts : brevo [^;]+; brevo [^;]+\. ", text_of(page)), text_of(page)
-    assert 'events">2 open alerts</a>' in page
+    for path in ("", "parts/overview"):
+        page = (await signed_in.get(path))[1]
+        assert 'events">All alerts</a>' in page
+        for words in (
+            "brevo is down, so its contacts wait. CRM_ERROR: 503. To do: check the CRM",
+            "brevo has contacts in line, but finishes none. CRM_ERROR: 503. To do: check whether a worker",
+        ):
+            assert words in text_of(page)
+        assert "failing attempts" not in text_of(page)
+
+
+async def test_what_stops_a_crm_is_said_before_codes_of_which_there_can_be_many(app, signed_in):
+    await app.execute(
+        "INSERT INTO crm_sync.alerts (id, condition, crm, code, since, first_seen_at, seen_at, raised_at, contacts, reason) "
+        "SELECT n, c, 'brevo', code, now() - make_interval(mins => 60 * n), now(), now(), now(), 1, 'as it is' "
+        "FROM (VALUES (1, 'NEW_CODE', 'REJECTED'), (2, 'NEW_CODE', 'DUPLICATE'), (3, 'NEW_CODE', 'INVALID_EMAIL'), "
+        "(4, 'SILENCE', ''), (5, 'LANE_DOWN', '')) AS a (n, c, code)"
+    )
+    said = text_of((await signed_in.get(""))[1])
+    assert re.search(r"brevo is down.* but finishes none.* with DUPLICATE, a code.* 2 more alerts", said), said
+    assert "with INVALID_EMAIL" not in said
+    assert "To do: correct what" not in said, "that of REJECTED"
+    assert "In a terminal" not in said
+    assert "brevo is down" in text_of((await signed_in.get("crms/brevo"))[1])
+    assert "brevo is down" not in text_of((await signed_in.get("crms/hubspot"))[1])
+    crms = (await signed_in.call("GET", "/crms"))[2]
+    assert [(one["alert"], one["code"]) for one in crms["alerts"]][:3] == [
+        ("LANE_DOWN", None),
+        ("SILENCE", None),
+        ("NEW_CODE", "DUPLICATE"),
+    ]
 
 
 async def test_an_alert_about_a_code_leads_to_the_contacts_with_it(app, signed_in):

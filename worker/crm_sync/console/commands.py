@@ -26,7 +26,7 @@ def literal(text: str) -> str:
 
 def of_change(variables: Mapping[str, str], crm: str, key: str, wish: Wish, *, failed: bool) -> Same:
     """One contact's status."""
-    changed = f"UPDATE {variables['contacts']}\nSET {variables['sync_status']} = '{wish.value}'"
+    changed = f"UPDATE {variables['contacts_name']}\nSET {variables['sync_status']} = '{wish.value}'"
     sql = f"{changed}\nWHERE {variables['id']} = {literal(key)};"
     command = f"crm-sync retry --crm {crm} --key {shlex.quote(key)}" if failed and wish is Wish.QUEUED else None
     return Same(sql, command)
@@ -40,7 +40,7 @@ def of_selection(variables: Mapping[str, str], wish: Wish, wanted: Filter) -> Sa
     if wanted.code is not None:
         conditions.append(f"split_part(left({variables['processing_error']}, 40), ':', 1) = {literal(wanted.code)}")
     where = f"\nWHERE {' AND '.join(conditions)}" if conditions else ""
-    return Same(f"UPDATE {variables['contacts']}\nSET {variables['sync_status']} = '{wish.value}'{where};", None)
+    return Same(f"UPDATE {variables['contacts_name']}\nSET {variables['sync_status']} = '{wish.value}'{where};", None)
 
 
 def of_retry(variables: Mapping[str, str], crm: str, code: str) -> Same:
@@ -52,7 +52,7 @@ def of_retry(variables: Mapping[str, str], crm: str, code: str) -> Same:
 
 def of_reveal(variables: Mapping[str, str], key: str) -> Same:
     """One contact's address, and what would be sent for it."""
-    where = f"FROM {variables['contacts']}\nWHERE {variables['id']} = {literal(key)};"
+    where = f"FROM {variables['contacts_name']}\nWHERE {variables['id']} = {literal(key)};"
     return Same(f"SELECT {variables['email']}\n{where}", f"crm-sync preview --key {shlex.quote(key)}")
 
 

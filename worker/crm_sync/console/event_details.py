@@ -12,7 +12,7 @@ from crm_sync.core.durations import span
 Details = Mapping[str, Any]
 
 SELF_EVIDENT = ("reason", "note")  # sentences
-CALLED = {"was": "before", "crm": "CRM"}
+CALLED = {"was": "it was", "crm": "CRM"}
 
 
 def told(event: Event) -> str:
@@ -32,18 +32,17 @@ def details(given: Details, between: str = "; ") -> str:
 
 def _raised(crm: str | None, given: Details) -> str:
     condition = Condition[given["alert"]]
-    return f"{_named(crm, condition)}: {how_many(condition, given['count'])}, since {given['since']}. {given['reason']}"
+    return f"{_named(crm, condition, given)}: {how_many(condition, given['count'])}, since {given['since']}. {given['reason']}"
 
 
 def _over(crm: str | None, given: Details) -> str:
     condition = Condition[given["alert"]]
-    code = f" ({given['code']})" if given.get("code") else ""
     lasted = span(given["lasted_s"])
-    return f"{_named(crm, condition)}{code}: this lasted {lasted}; at the worst, {how_many(condition, given['count'])}"
+    return f"{_named(crm, condition, given)}: this lasted {lasted}; at the worst, {how_many(condition, given['count'])}"
 
 
-def _named(crm: str | None, condition: Condition) -> str:
-    return f"{crm or 'it'} {condition.what}"
+def _named(crm: str | None, condition: Condition, given: Details) -> str:
+    return condition.named(crm or "it", given["code"] if condition is Condition.NEW_CODE else "")
 
 
 _OF_ALERTS: Mapping[str, Callable[[str | None, Details], str]] = {events.ALERT_RAISED: _raised, events.ALERT_OVER: _over}

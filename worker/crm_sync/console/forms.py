@@ -12,6 +12,7 @@ from crm_sync.console.drawing import Drawing, Notice
 from crm_sync.console.guard import VISITOR
 from crm_sync.console.pages import KEY
 from crm_sync.console.said_fields import SaidFields
+from crm_sync.console.searches import Searches
 from crm_sync.errors import DeclinedError
 from crm_sync.telling.deeds import CONSOLE, Doer
 
@@ -19,11 +20,12 @@ from crm_sync.telling.deeds import CONSOLE, Doer
 class Forms:
     """said: what CRMs say of their fields is kept there."""
 
-    def __init__(self, service: Service, drawing: Drawing, said: SaidFields) -> None:
+    def __init__(self, service: Service, drawing: Drawing, said: SaidFields, searches: Searches) -> None:
         self._fields = service.fields
         self._changing = service.changing
         self._drawing = drawing
         self._said = said
+        self._searches = searches
 
     def routes(self, base: str) -> list[web.RouteDef]:
         """base: the path before each."""
@@ -31,6 +33,7 @@ class Forms:
             f"/contacts/{KEY}/{{crm}}": (self._change, Scope.FLIP),
             "/fields/{crm}": (self._ask, Scope.FLIP),
             f"/reveal/{KEY}": (self._reveal, Scope.FLIP),
+            "/find": (self._search, Scope.READ),
             "/selections": (self._select, Scope.FLIP),
             "/failures": (self._retry, Scope.OPERATE),
             "/crms/{crm}": (self._pause, Scope.OPERATE),
@@ -50,6 +53,12 @@ class Forms:
         key = str((await request.post()).get("key", ""))
         where = self._drawing.page_of(key, said=said.crm) if key else self._drawing.url(f"/crms/{said.crm}", said=said.crm)
         self._drawing.lead(request, f"{where}#said", notice)
+
+    async def _search(self, request: web.Request) -> web.StreamResponse:
+        """Changes nothing. It is a form that is posted so that what is looked for is in no address."""
+        form = await request.post()
+        search, whole = self._searches.sealed(str(form.get("q", ""))), "yes" if form.get("whole") == "yes" else None
+        self._drawing.lead(request, self._drawing.url("/find", search=search, whole=whole))
 
     async def _change(self, request: web.Request) -> web.StreamResponse:
         key, crm = request.match_info["key"], request.match_info["crm"]

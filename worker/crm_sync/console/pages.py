@@ -16,6 +16,7 @@ from crm_sync.console.drawing import Drawing, capital, sentence
 from crm_sync.console.followed import Turns, mark_of_page, mark_of_rows, pending
 from crm_sync.console.guard import VISITOR
 from crm_sync.console.said_fields import Said, SaidFields
+from crm_sync.console.searches import Searches
 from crm_sync.console.timeline import Moment, of_attempt, of_event
 from crm_sync.core.codes import Code, known_code
 from crm_sync.errors import ConfigurationError, DeclinedError
@@ -30,7 +31,7 @@ SPANS = {Span.HOUR.value: "the last hour", Span.DAY.value: "the last 24 hours", 
 class LookingPages:
     """Nothing here changes anything. said: what CRMs have said of their fields."""
 
-    def __init__(self, service: Service, drawing: Drawing, said: SaidFields) -> None:
+    def __init__(self, service: Service, drawing: Drawing, said: SaidFields, searches: Searches) -> None:
         self._tables = service.tables
         self._lanes = service.lanes
         self._contacts = service.contacts
@@ -38,6 +39,7 @@ class LookingPages:
         self._rights = service.rights
         self._drawing = drawing
         self._said = said
+        self._searches = searches
         self._turns = Turns()
 
     def routes(self, base: str) -> list[web.RouteDef]:
@@ -56,8 +58,7 @@ class LookingPages:
         return [web.get(f"{base}{path}", self._drawing.guarded(handler)) for path, handler in shown.items()]
 
     async def _overview(self, request: web.Request) -> web.Response:
-        open_alerts = [one for one in await self._events.alerts() if one.ended_at is None]
-        return self._drawing.show(request, "overview.html", here="/", alerts=open_alerts, **await self._of_overview())
+        return self._drawing.show(request, "overview.html", here="/", **await self._of_overview())
 
     async def _overview_part(self, request: web.Request) -> web.Response:
         """Nothing, as long as it was not read again: who listens to the page, or has selected a part of it, keeps the place."""
@@ -75,6 +76,7 @@ class LookingPages:
         span = span_of(request.query.get("span"))
         throughput = await self._lanes.throughput(crm.crm, span)
         failures = [one for one in await self._lanes.failures() if one.crm == crm.crm]
+        alerts = [one for one in (await self._lanes.overview()).alerts if one.crm == crm.crm]
         failed = sum(one.retried + one.rejected for one in throughput.stretches)
         story = await self._events.story(crm.crm)
         try:
@@ -82,7 +84,7 @@ class LookingPages:
         except (ConfigurationError, DeclinedError) as error:
             mapping, unmapped = [], sentence(error)
         return self._drawing.show(
-            request, "crm.html", crm=crm, failures=failures, failed=failed, within=SPANS[span], span=span.value,
+            request, "crm.html", crm=crm, alerts=alerts, failures=failures, failed=failed, within=SPANS[span], span=span.value,
             spans=[one.value for one in Span],
             throughput=throughput, chart=throughput_chart(throughput), latency=latency_chart(throughput), story=story,
             mapping=mapping, said=self._said_to(request), unmapped=unmapped, lacking=await self._rights.lacking(),
@@ -181,7 +183,9 @@ class LookingPages:
         return sorted([*moments, *map(of_event, events)], key=lambda moment: moment.at, reverse=True)[:LONGEST_TIMELINE]
 
     async def _find(self, request: web.Request) -> web.StreamResponse:
-        text = request.query.get("q", "")
+        """The form leads here with a sealed text. Links of other programs have it as it is, for a key or an id of a CRM."""
+        sealed = request.query.get("search")
+        text = request.query.get("q", "") if sealed is None else self._searches.opened(sealed)
         found = await self._contacts.find(text, whole=request.query.get("whole") == "yes")
         if len(found.keys) == 1:
             raise web.HTTPSeeOther(self._drawing.page_of(found.keys[0]))

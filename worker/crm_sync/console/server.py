@@ -23,6 +23,7 @@ from crm_sync.console.guard import HEADERS, LOOPBACK, Guard
 from crm_sync.console.pages import LookingPages
 from crm_sync.console.previews import Previews
 from crm_sync.console.said_fields import SaidFields
+from crm_sync.console.searches import Searches
 from crm_sync.console.templating import FOLDER, Pages
 from crm_sync.console.tokens import Tokens, of_setting, read_tokens
 from crm_sync.console.uses import Uses
@@ -103,11 +104,11 @@ def application(service: Service, writing: Database, guard: Guard) -> web.Applic
     uses = Uses(guard.tokens, writing, guard.base)
     middlewares = [answers.middleware, guard.middleware, Bodies(guard.base).middleware, uses.middleware]
     app = web.Application(middlewares=middlewares, client_max_size=LARGEST_BODY)
-    said = SaidFields()
+    said, searches = SaidFields(), Searches()
     app.add_routes([
-        *LookingPages(service, drawing, said).routes(guard.base),
+        *LookingPages(service, drawing, said, searches).routes(guard.base),
         *Previews(service, drawing).routes(guard.base),
-        *Forms(service, drawing, said).routes(guard.base),
+        *Forms(service, drawing, said, searches).routes(guard.base),
         *Door(drawing, guard).routes(),
     ])  # fmt: skip
     add_api(app, service, Idempotency(writing), guard.base)

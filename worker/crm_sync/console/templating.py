@@ -16,6 +16,7 @@ from crm_sync.api.references import References
 from crm_sync.console.event_details import told
 from crm_sync.console.moments import moment
 from crm_sync.core.alert import Condition, how_many
+from crm_sync.core.codes import Code, known_code
 from crm_sync.core.durations import span
 
 FOLDER = Path(__file__).parent
@@ -53,6 +54,7 @@ class Pages:
             quick=_quick,
             details=told,
             how_many=_how_many,
+            known_code=_known_code,
         )
 
     def url(self, path: str, **parameters: object) -> str:
@@ -116,6 +118,10 @@ def _machine(moment: datetime) -> str:
 def _how_many(alert: Alert) -> str:
     condition = next((one for one in Condition if one.value == alert.alert), None)
     return f"{alert.count:,} {alert.counted}" if condition is None else how_many(condition, alert.count)
+
+
+def _known_code(text: str | None) -> Code | None:
+    return known_code(text or "")
 
 
 def _capital(text: str) -> str:

@@ -80,7 +80,7 @@ function isSending() {
 
 document.addEventListener("submit", (event) => {
   const form = event.target;
-  if (form.method !== "post") {
+  if (form.method !== "post" || form.matches("[role=search]")) { // a search may be sent again at once, with a correction
     return;
   }
   if (isUnderWay(form)) {
