@@ -193,8 +193,10 @@ class N8nSandbox(Sandbox):
         await request.read()
         slots = self._slots or asyncio.Semaphore()
         await slots.acquire()
-        asyncio.get_running_loop().call_later(self.run_s, slots.release)
-        response = await super().serve(request)
+        try:
+            response = await super().serve(request)
+        finally:  # counted from here, so that no run is shorter than run_s, however late this process is
+            asyncio.get_running_loop().call_later(self.run_s, slots.release)
         if self.mode != "onReceived":
             await asyncio.sleep(self.run_s)
         return response
