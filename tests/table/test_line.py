@@ -343,6 +343,43 @@ async def test_an_orphan_that_is_missing_from_the_line_is_found_by_the_full_look
     assert await claimed(worker) == [contact]
 
 
+CLAIM = """
+UPDATE contacts
+SET brevo_sync_status = 'Processing', brevo_processing_status = 'Processing', brevo_attempts = 1, brevo_claimed_by = $1
+"""
+TAKES_CLAIMS_BACK = """
+CREATE FUNCTION guard() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.brevo_claimed_by := NULL; RETURN NEW; END $$;
+CREATE TRIGGER guard BEFORE UPDATE ON contacts FOR EACH ROW WHEN (NEW.brevo_claimed_by IS NOT NULL) EXECUTE FUNCTION guard();
+"""
+
+
+async def taken_by_a_trigger(app, token):
+    await app.execute(TAKES_CLAIMS_BACK)
+    await app.execute(CLAIM, token)
+    await app.execute("DROP TRIGGER guard ON contacts")
+
+
+async def taken_unseen(app, token):
+    await app.execute(CLAIM, token)
+    await app.execute(UNSEEN)
+    await app.execute("UPDATE contacts SET brevo_claimed_by = NULL")
+    await app.execute(SEEN)
+
+
+@pytest.mark.parametrize("taken", [taken_by_a_trigger, taken_unseen])
+async def test_a_contact_whose_claim_is_taken_away_is_not_taken_for_withdrawn(app, worker, taken):
+    """The worker that claimed it puts it back in line, unless a full look or its own end comes first."""
+    contact = await insert(app, "Queued")
+    flipped = await read(app, contact)
+    await taken(app, worker.number << 32 | 1)
+    assert (await read(app, contact))["sync_status"] == "Processing"
+    assert await full_look(worker)
+    row = await read(app, contact)
+    assert (row["sync_status"], row["due_at"]) == ("Queued", flipped["due_at"]), "it keeps its place"
+    assert await claimed(worker) == [contact]
+    assert await lines(app) == [contact]
+
+
 async def test_the_full_look_leaves_what_a_living_worker_has_in_flight(app, worker, other_worker):
     await app.execute("UPDATE crm_sync.workers SET backend_pid = pg_backend_pid(), backend_start = NULL WHERE id = 1")
     await app.execute("SELECT pg_advisory_lock($1, 1)", locks.WORKER)
