@@ -245,6 +245,24 @@ async def test_what_concerns_no_lane_opens_none_anew(app, url, crm):
     assert not told(logged, events.TABLE_CHANGED)
 
 
+@pytest.mark.parametrize(
+    ("undone", "done"),
+    [
+        ("DISABLE TRIGGER USER", "ENABLE TRIGGER USER"),
+        ("RENAME brevo_due_at TO due_at", "RENAME due_at TO brevo_due_at"),
+    ],
+)
+async def test_flips_that_were_unseen_for_a_moment_are_found_at_the_next_tick(app, url, crm, undone, done):
+    """As in a bulk load. At the tick, the table is as it was."""
+    async with running(url, crm, waits=QUICK):
+        await until_asleep(app)
+        async with app.transaction():
+            await app.execute(f"ALTER TABLE contacts {undone}")
+            await app.execute(NEW_CONTACT)
+            await app.execute(f"ALTER TABLE contacts {done}")
+        await until(app, ALL_COMPLETE)
+
+
 async def test_contacts_of_a_partition_that_is_attached_are_delivered_at_once(owner, empty_url, crm):
     await owner.execute(
         "CREATE TABLE contacts (id int PRIMARY KEY, email text, first_name text) PARTITION BY RANGE (id); "

@@ -1,7 +1,8 @@
 -- The tick: which workers are alive, and how many. Registered workers that are not alive are dead, and their contacts in flight
 -- are orphaned. A standby grants advisory locks too, so it is detected here. The used share of the NOTIFY queue serves as a
 -- warning, and querying it makes Postgres discard notifications that all sessions have read. It also returns whether deletions
--- are due, and a fingerprint of the contacts table: a worker that sees it change reads the table again.
+-- are due, and a fingerprint of the contacts table: a worker that sees it change reads the table again. With xmin, it also sees what
+-- was changed and changed back since the last tick, such as triggers that were disabled for a bulk load: flips may be unseen.
 --
 -- $1  integer  id of this worker
 WITH living AS MATERIALIZED (
@@ -61,19 +62,19 @@ SELECT
                         WHERE o.relname = to_jsonb(a) ->> 'table_name' AND n.nspname = to_jsonb(a) ->> 'schema_name'
                     ),
                     ARRAY(
-                        SELECT (k.attname, k.atttypid, k.atttypmod, k.attacl)::text
+                        SELECT (k.xmin, k.attname, k.atttypid, k.atttypmod, k.attacl)::text
                         FROM pg_attribute AS k
                         WHERE k.attrelid = c.oid AND k.attnum > 0 AND NOT k.attisdropped
                         ORDER BY k.attnum
                     ),
                     ARRAY(
-                        SELECT (g.tgname, g.tgenabled)::text
+                        SELECT (g.xmin, g.tgname, g.tgenabled)::text
                         FROM pg_trigger AS g
                         WHERE g.tgrelid = c.oid AND g.tgname LIKE 'crm\_sync\_%'
                         ORDER BY g.tgname
                     ),
                     ARRAY(
-                        SELECT (r.rulename, r.ev_enabled)::text
+                        SELECT (r.xmin, r.rulename, r.ev_enabled)::text
                         FROM pg_rewrite AS r
                         WHERE r.ev_class = c.oid AND r.ev_type = '2'
                         ORDER BY r.rulename
