@@ -4416,6 +4416,8 @@ CREATE TABLE crm_sync.lanes (
     fault_worker integer,
     keeper integer,
     newest_sent timestamp with time zone,
+    account text,
+    account_since timestamp with time zone,
     CONSTRAINT lanes_breaker_check CHECK ((breaker = ANY (ARRAY['closed'::text, 'throttled'::text, 'open'::text, 'half-open'::text]))),
     CONSTRAINT lanes_crm_check CHECK ((crm ~ '^[a-z][a-z0-9_]{0,19}$'::text)),
     CONSTRAINT lanes_on_delete_check CHECK ((on_delete = ANY (ARRAY['keep'::text, 'delete'::text, 'erase'::text])))

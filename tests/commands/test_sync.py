@@ -23,7 +23,7 @@ from crm_sync.postgres import locks
 from crm_sync.postgres.pool import Database
 from crm_sync.sandbox.__main__ import UNLIMITED
 from crm_sync.sandbox.process import CRMS, settings
-from crm_sync.sandbox.server import Answer, Fault, Hold, asks_for_fields
+from crm_sync.sandbox.server import Answer, Fault, Hold, asks_for_account, is_about_contacts
 from crm_sync.settings import LaneSettings
 from crm_sync.table.mapping import FieldMapping
 from crm_sync.table.named_claim import NamedClaim
@@ -147,7 +147,7 @@ async def test_a_flip_that_no_trigger_saw_is_sent_too(app, url, brevo):
 
 
 def about_contacts(sandbox):
-    return sum(not asks_for_fields(request) for request in sandbox.requests)
+    return sum(is_about_contacts(request) for request in sandbox.requests)
 
 
 async def test_it_goes_where_it_is_wanted_unless_a_crm_is_named(app, url):
@@ -186,6 +186,14 @@ async def test_rows_with_one_address_are_one_delivery_and_all_in_line_get_its_id
     assert await pair(app, out_of_line) == ("New", None)
 
 
+async def test_who_owns_the_account_is_not_shown(app, url, brevo):
+    await insert(app, "Queued")
+    _, out = await synced(environment(url, brevo))
+    assert any(map(asks_for_account, brevo.requests))
+    assert "/v3/account" in out
+    assert "owner@example.com" not in out
+
+
 async def test_it_leaves_no_trace_as_a_worker(app, url, brevo):
     await insert(app)
     await synced(environment(url, brevo))
@@ -196,7 +204,8 @@ async def test_it_leaves_no_trace_as_a_worker(app, url, brevo):
 async def test_keys_are_masked_and_a_terminal_is_told_nothing_that_it_obeys(app, url, brevo):
     await insert(app)
     said = f'{{"message": "\x1b[31m {KEY} \x9b", "code": "invalid_parameter"}}'.encode()
-    brevo.next_faults.append(Fault(answer=Answer(400, said, {"Content-Type": "application/json"})))
+    answer = Answer(400, said, {"Content-Type": "application/json"})
+    brevo.next_faults.append(Fault(matches=is_about_contacts, answer=answer))
     code, out = await synced(environment(url, brevo))
     assert code == 1
     assert KEY not in out
@@ -206,7 +215,7 @@ async def test_keys_are_masked_and_a_terminal_is_told_nothing_that_it_obeys(app,
 
 async def test_an_answer_is_cut_to_what_a_person_reads(app, url, brevo):
     await insert(app)
-    brevo.next_faults.append(Fault(answer=Answer(400, b"[" + b'"word",\n' * 100_000 + b'"end"]')))
+    brevo.next_faults.append(Fault(matches=is_about_contacts, answer=Answer(400, b"[" + b'"word",\n' * 100_000 + b'"end"]')))
     _, out = await synced(environment(url, brevo))
     _, _, delivery = out.partition("POST ")
     assert len(delivery.splitlines()) < 90
@@ -528,7 +537,7 @@ async def test_an_address_that_another_worker_has_under_way_goes_back_in_line(ap
 async def test_a_contact_that_is_refused_is_in_error_as_ever(app, url, brevo):
     contact = await insert(app)
     refusal = {"code": "invalid_parameter", "message": "Invalid name"}
-    brevo.next_faults.append(Fault(answer=Answer(400, refusal)))
+    brevo.next_faults.append(Fault(matches=is_about_contacts, answer=Answer(400, refusal)))
     code, out = await synced(environment(url, brevo))
     assert code == 1
     assert await pair(app, contact) == ("Error", "Error")

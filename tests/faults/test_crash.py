@@ -11,7 +11,7 @@ import pytest
 
 from crm_sync.core.waits import USUAL
 from crm_sync.sandbox.hubspot.sandbox import HubSpotSandbox
-from crm_sync.sandbox.server import Fault, Hold, asks_for_fields
+from crm_sync.sandbox.server import Fault, Hold, asks_for_fields, is_about_contacts
 from tests.faults.promise import Stopwatch
 from tests.faults.proxy import Proxy
 from tests.faults.real_crms import complete
@@ -189,12 +189,8 @@ async def test_sigterm_before_a_crm_that_never_answers_gives_everything_back_wit
     assert await app.fetchval("SELECT count(*) FROM crm_sync.workers") == 0
 
 
-def asks_for_no_fields(request):
-    return not asks_for_fields(request)
-
-
 @slow
-@pytest.mark.parametrize("held", [asks_for_no_fields, asks_for_fields])
+@pytest.mark.parametrize("held", [is_about_contacts, asks_for_fields])
 async def test_sigterm_while_postgres_is_silent_ends_it_in_time_and_the_next_one_delivers(app, url, brevo, held):
     """With answers in hand that cannot be written, or just before its first request, when it connects a lot."""
     hold = Hold()

@@ -34,6 +34,7 @@ class Operation(StrEnum):
     DELETE = "delete"
     LOGIN = "login"  # for a token
     FIELDS = "fields"  # to read the CRM's fields
+    ACCOUNT = "account"  # to read whose account it is
 
 
 class Delivery(NamedTuple):

@@ -12,6 +12,11 @@ CROSS JOIN LATERAL (
         h.key = crm_sync.key_name(asked.key)
         AND h.crm = :'crm'
         AND h.remote_id IS NOT NULL
+        -- Under an id of a former account, the CRM has another contact now.
+        AND h.at >= coalesce(
+            (SELECT l.account_since FROM crm_sync.lanes AS l WHERE l.crm = :'crm'),
+            '-infinity'
+        )
     ORDER BY h.at DESC
     LIMIT 1
 ) AS held

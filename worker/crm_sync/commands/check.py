@@ -3,7 +3,7 @@
 import asyncio
 import re
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from enum import Enum
@@ -14,9 +14,10 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from crm_sync.configuration import Configuration, LaneConfiguration, load_for_worker
-from crm_sync.crm.plug_in_errors import told_as_lane_errors
+from crm_sync.crm.client import Client
+from crm_sync.crm.plug_in_errors import ask_account, told_as_lane_errors
 from crm_sync.daemon.installation import LanePlan, plan_lane
-from crm_sync.errors import ConfigurationError, CrmSyncError, RefusedError
+from crm_sync.errors import ConfigurationError, CrmSyncError, LaneError, RefusedError
 from crm_sync.limits.rate_limit import RateLimit
 from crm_sync.postgres.pool import Database
 from crm_sync.reports.clearing_note import clearing_note
@@ -25,10 +26,10 @@ from crm_sync.reports.lane_state import read_lane_states
 from crm_sync.reports.layout import console, prose
 from crm_sync.reports.missing_credentials import missing_credentials
 from crm_sync.reports.ownership import definer_notes
-from crm_sync.reports.remote_fields import compare_fields
+from crm_sync.reports.remote_fields import FieldComparison, compare_fields
 from crm_sync.reports.rights import with_advice
 from crm_sync.reports.session_report import connection_notes
-from crm_sync.table.mapping import FieldMapping
+from crm_sync.table.known_account import KnownAccount
 from crm_sync.table.schema import Schema, inspect_schema
 from crm_sync.telling.channels import require_channels
 
@@ -155,30 +156,52 @@ async def _of_a_crm(configuration: Configuration, database: Database, schema: Sc
         yield Finding(f"{crm} columns", Verdict.WRONG, fault)
     if wanted is None:
         return
-    mapping: FieldMapping | None = None
+    plan: LanePlan | None = None
     if not fault:
         try:
-            plan = await plan_lane(database, schema, wanted)
-            told = await _told(database, plan)
+            planned = await plan_lane(database, schema, wanted)
+            told = await _told(database, planned)
         except ConfigurationError as error:
             yield Finding(f"{crm} mapping", Verdict.WRONG, with_advice(error))
         except CrmSyncError as error:
             yield Finding(f"{crm} mapping", Verdict.WRONG, str(error))
         else:
-            mapping = plan.mapping
+            plan = planned
             yield Finding(f"{crm} mapping", Verdict.OK, told)
     credentials = await _finding(f"{crm} credentials", partial(_credentials, database, wanted, configuration.keys(crm)))
     yield credentials
-    if mapping is not None and credentials.verdict is Verdict.OK:
-        async for finding in _fields(database, wanted, mapping):
+    if plan is not None and credentials.verdict is Verdict.OK:
+        async for finding in _answers(database, wanted, plan):
             yield finding
 
 
-async def _fields(database: Database, wanted: LaneConfiguration, mapping: FieldMapping) -> AsyncIterator[Finding]:
+async def _answers(database: Database, wanted: LaneConfiguration, plan: LanePlan) -> AsyncIterator[Finding]:
+    """What the CRM says, with credentials that it accepts."""
+    account = wanted.account
+    async with account.open(RateLimit(database, wanted.crm, account.windows)) as client:
+        strange = await _other_account(client, KnownAccount(database, plan.table))
+        compared = await compare_fields(client, plan.mapping)
+    if strange is not None:
+        yield strange
+    for finding in _fields(wanted.crm, compared):
+        yield finding
+
+
+async def _other_account(client: Client, known: KnownAccount) -> Finding | None:
+    subject = f"{known.crm} account"
+    try:
+        if (name := await ask_account(client)) is not None:
+            await known.compare(name)
+    except RefusedError as error:
+        return Finding(subject, Verdict.WRONG, str(error))
+    except LaneError as error:
+        note = f"the CRM does not say whose account it is, so a key of another one would not be noticed: {error}"
+        return Finding(subject, Verdict.WARNING, note)
+    return None
+
+
+def _fields(crm: str, compared: FieldComparison) -> Iterator[Finding]:
     """A line for each field that can never arrive."""
-    crm, account = wanted.crm, wanted.account
-    async with account.open(RateLimit(database, crm, account.windows)) as client:
-        compared = await compare_fields(client, mapping)
     if compared.unknown is not None:
         note = f"they cannot be compared with the mapping, because the CRM does not say which it has: {compared.unknown}"
         yield Finding(f"{crm} fields", Verdict.WARNING, note)

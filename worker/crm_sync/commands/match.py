@@ -10,12 +10,14 @@ from crm_sync.core.waits import Waits
 from crm_sync.daemon.installation import plan_lane
 from crm_sync.errors import ConfigurationError, DeclinedError, LaneError
 from crm_sync.lane.matching import Matcher
+from crm_sync.lane.same_account import require_same_account
 from crm_sync.postgres.pool import Database
 from crm_sync.reports.completing import crm_names
 from crm_sync.reports.lane_state import read_lane_state
 from crm_sync.reports.match_report import broken_off, ended, on_the_way
 from crm_sync.reports.rights import Needs, explained
 from crm_sync.reports.watched_columns import lane_of
+from crm_sync.table.known_account import KnownAccount
 from crm_sync.table.matching import Matching
 from crm_sync.table.schema import read_schema
 
@@ -74,6 +76,7 @@ async def _match(configuration: Configuration, waits: Waits, crm: str, *, anew: 
                 click.echo(on_the_way(name, matching.counts, goes_on=True))
             matcher = Matcher(client, matching, waits, may_ask=may_ask, tell=lambda counts: click.echo(on_the_way(name, counts)))
             try:
+                await require_same_account(client, KnownAccount(database, plan.table))
                 counts = await matcher.run()
             except (LaneError, DeclinedError) as error:
                 click.echo(broken_off(name, matching.counts, error))

@@ -152,6 +152,13 @@ class Code(StrEnum):
         True,
         True,
     )
+    ANOTHER_ACCOUNT = (
+        "ANOTHER_ACCOUNT",
+        "the key belongs to another account than the CRM's ids in the rows; nothing was sent",
+        "put the former key back, or forget the ids and then send the contacts to the new account",
+        True,
+        True,
+    )
     UNKNOWN_FIELD = (
         "UNKNOWN_FIELD",
         "the mapping names a field that the CRM does not have",

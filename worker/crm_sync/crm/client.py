@@ -114,6 +114,14 @@ class Client(ABC):
         """The fields of the account, with what each accepts; None if that cannot be read. Raises LaneError."""
         return None
 
+    async def account(self) -> str | None:
+        """The name of the account that the credentials belong to: a few words that tell it from others, stay the same as long as
+        its ids do, and contain no personal data. None if the CRM does not say. Raises LaneError.
+
+        While rows have ids of another account, nothing is sent.
+        """
+        return None
+
     def key(self, contact: Contact) -> str | None:
         """What identifies a contact that has no address, in the place of one; None if nothing does, so that it is not sent.
 

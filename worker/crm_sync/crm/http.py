@@ -5,6 +5,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from urllib.parse import urlencode, urlsplit
 
 from multidict import CIMultiDict, CIMultiDictProxy
@@ -23,6 +24,7 @@ from crm_sync.crm.operations import Operations
 from crm_sync.crm.proxy import Proxy
 from crm_sync.crm.trail import current
 from crm_sync.errors import ConfigurationError, LaneError, NotSentError
+from crm_sync.measurements import Operation
 
 REQUEST_TIMEOUT_S = 20.0
 SHORTEST_KEY = 8  # shorter header values are not keys, and would mask parts of other words
@@ -131,7 +133,8 @@ class Http:
         except LaneError as error:
             self._witness.answered(error)
             raise
-        self._witness.answered(answer)
+        # The name and the address of the account's owner are not shown.
+        self._witness.answered(replace(answer, text="", json=None) if current().operation == Operation.ACCOUNT else answer)
         return answer
 
     def _request(

@@ -27,6 +27,15 @@ def told_as_lane_errors() -> Iterator[None]:
         raise OutageError(Code.CLIENT_FAILED, f"the client of this CRM failed: {type(error).__name__}{place}") from None
 
 
+async def ask_account(client: Client) -> str | None:
+    """The name of the client's account; None if the CRM does not say. Raises LaneError, whatever the client raises."""
+    with told_as_lane_errors():
+        account = await client.account()
+        if account is not None and not isinstance(account, str):
+            raise TypeError("no text")
+        return account or None
+
+
 async def ask_misfits(client: Client, sent: Iterable[SentField]) -> list[Misfit] | None:
     """What in the mapping can never arrive; None if the CRM does not list its fields. Raises LaneError, whatever the client
     raises.

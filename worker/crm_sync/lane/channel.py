@@ -8,7 +8,7 @@ from crm_sync.core.tally import Tally
 from crm_sync.core.waits import Waits
 from crm_sync.crm.client import Client
 from crm_sync.lane.address_locks import AddressLocks
-from crm_sync.lane.remote_fields import RemoteFields
+from crm_sync.lane.proof import Proof
 from crm_sync.limits.breaker import LaneBreaker
 from crm_sync.limits.concurrency_limit import ConcurrencyLimit
 from crm_sync.limits.rate_limit import RateLimit
@@ -20,7 +20,8 @@ from crm_sync.postgres.session import Session
 class Channel:
     """The client of one CRM, and everything that may hold back a request: the session, the breaker, the two limits, an address.
 
-    tally: counts what is done. fields: the CRM's fields, which an upsert has to fit. together: as in FieldMapping.
+    tally: counts what is done. account: whether it is the one that ids are from. fields: whether an upsert fits the CRM's fields.
+    together: as in FieldMapping.
     """
 
     crm: str
@@ -33,6 +34,7 @@ class Channel:
     policy: RetryPolicy
     waits: Waits
     tally: Tally
-    fields: RemoteFields | None = None
+    account: Proof | None = None
+    fields: Proof | None = None
     operation: Operation = Operation.UPSERT
     together: Together | None = None

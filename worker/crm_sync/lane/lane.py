@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 from crm_sync.core.moves import Moves
@@ -21,6 +22,7 @@ from crm_sync.lane.finisher import Finisher
 from crm_sync.lane.in_hand import InHand
 from crm_sync.lane.remote_fields import RemoteFields
 from crm_sync.lane.room import Room
+from crm_sync.lane.same_account import SameAccount
 from crm_sync.lane.single_delivery import SingleDelivery
 from crm_sync.lane.tombstones import Tombstones
 from crm_sync.lane.wake import Wake
@@ -34,6 +36,7 @@ from crm_sync.postgres.session import Session
 from crm_sync.table.adopted_table import LaneTable
 from crm_sync.table.clearing import Clearing
 from crm_sync.table.contacts import Contacts
+from crm_sync.table.known_account import KnownAccount
 from crm_sync.table.mapping import FieldMapping
 from crm_sync.table.named_claim import NamedClaim
 from crm_sync.table.newest_sent import NewestSent
@@ -89,9 +92,14 @@ class Lane:
         newest_sent = NewestSent(database, self.crm, keeps_records=client.keeps_records)
         self._addresses = AddressLocks(self.crm, session, newest_sent.read)
         limits = self._breaker, rate_limit, self._permits
-        fields = None if mapping is None else RemoteFields(self.crm, client, mapping, waits)
-        together = None if mapping is None else mapping.together
-        channel = Channel(self.crm, client, session, *limits, self._addresses, policy, waits, tally, fields, together=together)
+        channel = Channel(self.crm, client, session, *limits, self._addresses, policy, waits, tally)
+        if mapping is not None:
+            channel = replace(
+                channel,
+                account=SameAccount(self.crm, client, KnownAccount(database, table), waits),
+                fields=RemoteFields(self.crm, client, mapping, waits),
+                together=mapping.together,
+            )
         self._in_hand = InHand()
         self._wake = Wake(table.id, channel, contacts.line)
         self._finisher = Finisher(

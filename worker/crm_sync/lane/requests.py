@@ -57,7 +57,7 @@ class Requests:
         self._operation = channel.operation
         self._client = channel.client
         self._session = channel.session
-        self._fields = channel.fields
+        self._proofs = [proof for proof in (channel.account, channel.fields) if proof is not None]
         self._breaker = channel.breaker
         self._permits = channel.permits
         self._tally = channel.tally
@@ -111,11 +111,11 @@ class Requests:
         """Raises whatever the client raises."""
         with spans.delivery(self._crm, self._operation, contacts) as span:
             try:
-                if self._fields is not None:
-                    await self._fields.prove()
-                    if not _are_ours(self._session, contacts):  # it may have taken a while
-                        current().is_whole = True  # the client is asked for no delivery
-                        raise HeldBackError(SESSION_LOST)
+                for proof in self._proofs:
+                    await proof.prove()
+                if self._proofs and not _are_ours(self._session, contacts):  # it may have taken a while
+                    current().is_whole = True  # the client is asked for no delivery
+                    raise HeldBackError(SESSION_LOST)
                 entries = checked(await self._client.deliver(contacts), len(contacts))
             except LaneError as error:
                 span.failed(error)

@@ -24,6 +24,7 @@ CONNECTION_BACKLOG = 1024
 ROWS_PER_CHUNK = 500
 # HubSpot's, Brevo's, Mautic's.
 FIELDS = re.compile(r"/properties/(?:[0-9-]+/)?contacts$|/contacts/attributes$|/fields/contact$")
+ACCOUNT = re.compile(r"/account-info/[^/]+/details$|/v3/account$")
 # A CRM that stops waits for nothing, but 0 would mean forever to aiohttp.
 SHUTDOWN_TIMEOUT_S = 0.05
 
@@ -51,6 +52,16 @@ class Answer:
 def asks_for_fields(call: "Call | LoggedRequest") -> bool:
     """For any of the vendors."""
     return call.method == "GET" and FIELDS.search(call.path) is not None
+
+
+def asks_for_account(call: "Call | LoggedRequest") -> bool:
+    """For any of the vendors."""
+    return call.method == "GET" and ACCOUNT.search(call.path) is not None
+
+
+def is_about_contacts(call: "Call | LoggedRequest") -> bool:
+    """Not what a lane asks before it sends the first one."""
+    return not asks_for_fields(call) and not asks_for_account(call)
 
 
 class Hold:

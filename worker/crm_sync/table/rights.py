@@ -10,8 +10,18 @@ from crm_sync.postgres.statements import query
 from crm_sync.table.adopted_table import OWN_COLUMNS, ROLL_UP, AdoptedTable, LaneTable
 
 # What the statements of sql/queries read and write in the schema crm_sync.
-NEWEST_SENT = "newest_sent"  # the last column that a migration has added for workers
-LANES_WRITTEN = ("breaker", "breaker_since", "breaker_reason", "next_probe_at", "openings", "revision", "keeper", NEWEST_SENT)
+ACCOUNT = ("account", "account_since")  # the last columns that a migration has added for workers
+LANES_WRITTEN = (
+    "breaker",
+    "breaker_since",
+    "breaker_reason",
+    "next_probe_at",
+    "openings",
+    "revision",
+    "keeper",
+    "newest_sent",
+    *ACCOUNT,
+)
 FAULTS_WRITTEN = ("fault", "fault_since", "fault_worker")
 LANES_READ = ("id", "crm", "remote_id_column", "installed", *LANES_WRITTEN, "held_since", "held_reason", "on_delete")
 BUDGETS = ("crm", "budget")
@@ -58,7 +68,7 @@ async def require_worker_rights(database: Database) -> None:
                 *_on("crm_sync.living_workers", ("",), "SELECT"),
                 *(right for privilege in ("SELECT", "INSERT", "UPDATE") for right in _on("crm_sync.permits", PERMITS, privilege)),
                 *_on("crm_sync.permits", ("",), "DELETE"),
-                *_on("crm_sync.lanes", (NEWEST_SENT,), "UPDATE"),
+                *_on("crm_sync.lanes", ACCOUNT, "UPDATE"),
             ],
         )
     except StatementRefusedError as error:

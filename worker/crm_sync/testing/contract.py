@@ -17,6 +17,7 @@ Each check has a fresh sandbox on loopback, and the account that the package reg
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from crm_sync.core.remote_schema import RemoteSchema, SentField
@@ -122,15 +123,25 @@ class ClientContract(MatchingChecks, CapabilityChecks):
     def test_its_schema_may_be_answered_oddly(self) -> None:
         async def check(bench: Bench) -> None:
             await bench.client.schema()  # it is logged in after this, so that what follows is about the schema
-            page = Answer(200, b"<html>Sign in</html>", {"Content-Type": "text/html"})
-            for answer in (page, Answer(200, {}), Answer(200, []), Answer(200, {"data": [None, 7, {"name": None}]})):
-                bench.sandbox.standing_faults[:] = [Fault(matches=lambda _: True, answer=answer)]
-                try:
-                    await bench.client.schema()
-                except LaneError:
-                    continue
-                except Exception as error:
-                    raise AssertionError(f"schema raised {type(error).__name__} ({error}), which is no LaneError") from error
+            await _answered_oddly(bench, "schema", bench.client.schema)
+
+        self.run(check)
+
+    # Whose account it is.
+
+    def test_its_account_has_a_name_that_stays_the_same(self) -> None:
+        async def check(bench: Bench) -> None:
+            names: list[Any] = [await bench.client.account() for _ in range(2)]
+            require(names[0] is None or (isinstance(names[0], str) and names[0].strip()), f"account said {names[0]!r}, no name")
+            require(names[0] == names[1], f"account said {names[0]!r}, and then {names[1]!r}")
+            require(not self.records(bench.sandbox), "account made a record")
+
+        self.run(check)
+
+    def test_its_account_may_be_answered_oddly(self) -> None:
+        async def check(bench: Bench) -> None:
+            await bench.client.account()
+            await _answered_oddly(bench, "account", bench.client.account)
 
         self.run(check)
 
@@ -174,3 +185,15 @@ class ClientContract(MatchingChecks, CapabilityChecks):
                     self.crm.read_account()
                 except ConfigurationError as error:
                     require(name in str(error), f"without {name}, what is told does not name it: {error}")
+
+
+async def _answered_oddly(bench: Bench, method: str, ask: Callable[[], Awaitable[object]]) -> None:
+    page = Answer(200, b"<html>Sign in</html>", {"Content-Type": "text/html"})
+    for answer in (page, Answer(200, {}), Answer(200, []), Answer(200, {"data": [None, 7, {"name": None}]})):
+        bench.sandbox.standing_faults[:] = [Fault(matches=lambda _: True, answer=answer)]
+        try:
+            await ask()
+        except LaneError:
+            continue
+        except Exception as error:
+            raise AssertionError(f"{method} raised {type(error).__name__} ({error}), which is no LaneError") from error

@@ -168,6 +168,15 @@ class Brevo(Client):
             raise not_brevo(answer)
         return f"key accepted, list {self._list_id} found" if await self._lists.require() else "key accepted"
 
+    async def account(self) -> str | None:
+        """The organization. At most a hundred times an hour. [SDK: AccountApi; developers.brevo.com/docs/api-limits]"""
+        answer = await self._requests.account()
+        organization = answer.get("organization_id")
+        if answer.status != 200 or not isinstance(organization, str) or not organization:
+            return None
+        answer.confirm()
+        return f"organization {organization}"
+
     async def schema(self) -> RemoteSchema:
         """Also from the contacts' rate limit."""
         answer = await self._requests.attributes()

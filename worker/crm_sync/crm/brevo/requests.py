@@ -39,6 +39,10 @@ class Requests:
     async def look_at_list(self, list_id: int) -> Answer:
         return await self._send("GET", f"/contacts/lists/{list_id}")
 
+    async def account(self) -> Answer:
+        """Also an answer that is a refusal, or not Brevo's."""
+        return await self._http.send("GET", "/account")
+
     async def _send(
         self, method: str, path: str, body: object = None, *, writes: Collection[Contact] | None = None, **query: str
     ) -> Answer:

@@ -18,6 +18,7 @@ from crm_sync.core.rate import Remaining
 from crm_sync.core.remote_schema import RemoteField, RemoteSchema
 from crm_sync.core.text import printable
 from crm_sync.crm.account import Account, over_http
+from crm_sync.crm.answer import Answer
 from crm_sync.crm.client import Client, Entry, Found, Held
 from crm_sync.crm.exchange import Assumption
 from crm_sync.crm.http import Http
@@ -160,10 +161,14 @@ class HubSpot(Client):
             return "token accepted; which version of HubSpot's API HUBSPOT_CONTACTS_PATH means is not known"
         until = f"API {version.name}, which HubSpot supports until {version.ends}"
         details = await self._http.send("GET", version.account)
-        portal, kind = details.get("portalId"), details.get("accountType")
-        if details.status != 200 or not isinstance(portal, int):
-            return f"token accepted; {until}"
-        return f"portal {portal}, {printable(str(kind), LONGEST_NAME)}; {until}"
+        portal, kind = _portal(details), details.get("accountType")
+        return f"{portal}, {printable(str(kind), LONGEST_NAME)}; {until}" if portal else f"token accepted; {until}"
+
+    async def account(self) -> str | None:
+        """A service key may not be allowed to ask. [HubSpot's OpenAPI, Account Information]"""
+        if self._version is None:
+            return None
+        return _portal(await self._http.send("GET", self._version.account))
 
     async def _require_unique(self, name: str) -> None:
         """Raises RefusedError if the account cannot match by this property."""
@@ -187,3 +192,11 @@ class HubSpot(Client):
             raise not_hubspot(answer)
         answer.confirm()
         return found
+
+
+def _portal(details: Answer) -> str | None:
+    portal = details.get("portalId")
+    if details.status != 200 or not isinstance(portal, int):
+        return None
+    details.confirm()
+    return f"portal {portal}"

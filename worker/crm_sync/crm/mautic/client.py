@@ -14,6 +14,7 @@ CustomFieldsApiControllerTrait, at 4.4.13 and 5.1.1]
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -101,7 +102,9 @@ def _client(settings: MauticSettings) -> Callable[[Http], "Mautic"]:
         raise ConfigurationError(f"{missing[0]}: not set; {' and '.join(given[0])} go together")
     name, key = (value or "" for value in given[0].values())
     login = PasswordLogin if given[0] is by_password else TokenLogin
-    return lambda http: Mautic(login(http, name, key), settings.mautic_mode, match=settings.mautic_match)
+    place = urlsplit(settings.mautic_base_url or "")
+    site = f"{place.hostname}{place.path.rstrip('/')}"
+    return lambda http: Mautic(login(http, name, key), settings.mautic_mode, match=settings.mautic_match, site=site)
 
 
 def _secret(value: SecretStr | None) -> str | None:
@@ -120,8 +123,11 @@ class Mautic(Client):
     read_members = likeness.MEMBERS
     moving = COUNTED
 
-    def __init__(self, login: Login, mode: Mode = Mode.UPSERT, *, match: str = "email") -> None:
-        """match: the field that finds a contact without a known id, before its address does, and one without an address."""
+    def __init__(self, login: Login, mode: Mode = Mode.UPSERT, *, match: str = "email", site: str | None = None) -> None:
+        """match: the field that finds a contact without a known id, before its address does, and one without an address. site:
+        host and path of the installation.
+        """
+        self._site = site
         self._login = login
         self._mode = mode
         self._lookup = Lookup(login)
@@ -181,6 +187,10 @@ class Mautic(Client):
             self._match.require_unique(await self.schema())
         version = printable(answer.headers.get("Mautic-Version", ""), 32)
         return f"credentials accepted by Mautic {version}" if version else "credentials accepted"
+
+    async def account(self) -> str | None:
+        """By its place: Mautic has no name for an installation that its API shows."""
+        return self._site
 
     async def schema(self) -> RemoteSchema:
         """Page by page: by default Mautic shows thirty. [mautic/mautic: default_pagelimit]"""

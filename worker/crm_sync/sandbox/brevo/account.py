@@ -65,8 +65,8 @@ class Change:
 
 
 class BrevoAccount:
-    """attributes, list_ids: those of the account. options: for attributes that have some. calculated: attributes that Brevo
-    computes.
+    """organization: its id. attributes, list_ids: those of the account. options: for attributes that have some. calculated:
+    attributes that Brevo computes.
 
     Guesses: the message for a list that does not exist; that POST and PUT ignore an attribute the account does not have, as the
     import does; that listIds adds to a contact's lists, as documented: in 2018 it was reported to replace them; that choices of
@@ -81,6 +81,7 @@ class BrevoAccount:
     """
 
     def __init__(self, list_ids: Collection[int] = ()) -> None:
+        self.organization = "sandbox"
         self.attributes: dict[str, AttributeKind] = dict.fromkeys(DEFAULT_ATTRIBUTES, "text")
         self.options: dict[str, list[str]] = {}
         self.calculated = {"BLACKLIST": "global", "READERS": "global", "CLICKERS": "global"}  # by their category

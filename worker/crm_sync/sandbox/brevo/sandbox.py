@@ -119,7 +119,7 @@ class BrevoSandbox(Sandbox):
             case "GET", "/v3/contacts":
                 return self._page(call)
             case "GET", "/v3/account":
-                return 200, ACCOUNT_DETAILS
+                return 200, {**ACCOUNT_DETAILS, "organization_id": self.account.organization}
             case _, "/v3/contacts" | "/v3/account":
                 raise BrevoError(405, "method_not_allowed", "Method not allowed")
         raise BrevoError(404, "document_not_found", "Route does not exist")
@@ -186,7 +186,6 @@ class BrevoSandbox(Sandbox):
 
 
 ACCOUNT_DETAILS = {
-    "organization_id": "sandbox",
     "user_id": 1,
     "enterprise": False,
     "companyName": "Example Ltd",

@@ -1,0 +1,59 @@
+"""Whether the credentials of a lane belong to the account that the ids in the rows are from.
+
+CRMs know contacts by small numbers, so another account has other contacts under the same ids. A worker gets the key of another
+account when keys are exchanged, or when a copy of the database is used with a test account.
+"""
+
+from crm_sync import events
+from crm_sync.core.waits import Waits
+from crm_sync.crm.client import Client
+from crm_sync.crm.plug_in_errors import ask_account
+from crm_sync.crm.trail import as_operation
+from crm_sync.errors import HeldBackError, LaneError, NotSentError, RefusedError
+from crm_sync.lane.proof import Proof
+from crm_sync.measurements import Operation
+from crm_sync.table.known_account import KnownAccount
+
+# These would apply to the next request too. Not so a ThrottledError: Brevo has narrower limits for its account than for contacts.
+_OF_ALL = (HeldBackError, NotSentError)
+
+
+class SameAccount(Proof):
+    """Refuses all, upserts and deletions, while rows have ids of another account.
+
+    A client has the same credentials as long as it lives, so the CRM is asked once. What is noted in the database is compared
+    again.
+    """
+
+    def __init__(self, crm: str, client: Client, known: KnownAccount, waits: Waits) -> None:
+        super().__init__(crm, waits)
+        self._client = client
+        self._known = known
+        self._account: str | None = None
+
+    async def _ask(self) -> None:
+        try:
+            if self._account is None:
+                with as_operation(Operation.ACCOUNT):
+                    self._account = await ask_account(self._client)
+        except _OF_ALL:
+            raise
+        except LaneError as error:
+            self._unknown(error)
+            return
+        try:
+            if self._account is None or await self._known.settle(self._account):
+                self._good()
+        except RefusedError as error:
+            self._refuse(error)
+
+    def _tell_unknown(self, reason: str) -> None:
+        note = "contacts are still delivered; a key of another account would not be noticed"
+        self._log.warning(events.ACCOUNT_UNKNOWN, reason=reason, note=note)
+
+
+async def require_same_account(client: Client, known: KnownAccount) -> None:
+    """Once, for what writes ids without a lane. Raises LaneError, and as Database.fetch does."""
+    account = await ask_account(client)
+    if account is not None:
+        await known.settle(account)
