@@ -65,7 +65,7 @@ async def settled(account, name):
 
 async def test_the_first_account_is_noted_and_the_crm_is_asked_once(app, account):
     client = Named("red")
-    proof = account(client, replace(USUAL, fields_again_s=0.0))
+    proof = account(client, replace(USUAL, account_again_s=0.0))
     await asyncio.gather(*[proof.prove() for _ in range(3)])
     await proof.prove()
     assert (client.asked, await app.fetchval(NOTED), await app.fetchval(SINCE)) == (1, "red", None)
@@ -89,6 +89,17 @@ async def test_another_account_is_refused_as_long_as_ids_are_left(app, account, 
     await proof.prove()
     assert (await app.fetchval(NOTED), stranger.asked) == ("blue", 1)
     assert await app.fetchval(SINCE) is not None
+
+
+async def test_a_worker_that_still_has_the_former_key_sees_that_another_is_noted(app, account):
+    """After the ids were forgotten, another worker with the new key has noted its account, and ids of it are in the rows."""
+    await insert(app)
+    former = account(Named("red"), replace(USUAL, account_again_s=0.0))
+    await former.prove()
+    await settled(account, "blue")
+    await app.execute(WITH_AN_ID)
+    with pytest.raises(RefusedError, match="the key is of red, but the ids in the rows are of blue"):
+        await former.prove()
 
 
 async def test_ids_of_another_crm_do_not_count(app, account):

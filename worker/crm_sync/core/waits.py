@@ -53,6 +53,7 @@ class Waits:
 
     # The fields that a CRM has.
     fields_again_s: float = 3600.0  # before they are compared with the mapping again, by a lane that delivers
+    account_again_s: float = 60.0  # before what is noted of the account is read again, by a lane that delivers
     fields_unknown_s: float = 60.0  # the same, if the CRM did not return them
 
     # A CRM that must not be called.

@@ -20,8 +20,9 @@ from crm_sync.errors import LaneError, RefusedError
 class Proof(ABC):
     """For one lane. Its requests are part of a delivery: with a permit, within the limits, while the CRM may be called."""
 
-    def __init__(self, crm: str, waits: Waits) -> None:
-        self._known_s = waits.fields_again_s
+    def __init__(self, crm: str, waits: Waits, *, good_for_s: float) -> None:
+        """good_for_s: seconds before it is asked again, if nothing was wrong."""
+        self._known_s = good_for_s
         self._unknown_s = waits.fields_unknown_s
         self._asked_at = -math.inf
         self._good_until = -math.inf

@@ -20,7 +20,7 @@ class RemoteFields(Proof):
     """Refuses all if something in the mapping can never arrive. The key may lack the right to read fields."""
 
     def __init__(self, crm: str, client: Client, mapping: FieldMapping, waits: Waits) -> None:
-        super().__init__(crm, waits)
+        super().__init__(crm, waits, good_for_s=waits.fields_again_s)
         self._client = client
         self._sent = mapping.shapes
 

@@ -26,7 +26,7 @@ class SameAccount(Proof):
     """
 
     def __init__(self, crm: str, client: Client, known: KnownAccount, waits: Waits) -> None:
-        super().__init__(crm, waits)
+        super().__init__(crm, waits, good_for_s=waits.account_again_s)
         self._client = client
         self._known = known
         self._account: str | None = None
