@@ -61,7 +61,10 @@ def test_a_crm_that_says_too_many_requests_is_not_down():
         ("REFUSED: 401", Condition.CREDENTIALS_REFUSED),
         ("IP_REFUSED: 401", Condition.CREDENTIALS_REFUSED),
         ("API_DISABLED: 403", Condition.CREDENTIALS_REFUSED),
+        ("ANOTHER_ACCOUNT: of portal 2", Condition.LANE_MISCONFIGURED),
         ("UNKNOWN_FIELD: NICKNAME", Condition.LANE_MISCONFIGURED),
+        ("FIELD_MISFIT: a number", Condition.LANE_MISCONFIGURED),
+        ("FIELD_REQUIRED: NICKNAME", Condition.LANE_MISCONFIGURED),
         ("MISCONFIGURED: no list", Condition.LANE_MISCONFIGURED),
     ],
 )
