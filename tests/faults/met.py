@@ -403,6 +403,16 @@ OF_REPORTS = (
         ),
     ),
     Row(
+        "a bulk load disables triggers and enables them again, or a column is changed and changed back, in one transaction",
+        "flips of that time are delivered at the next tick",
+        (f"{DAEMON}table_changes.py::test_flips_that_were_unseen_for_a_moment_are_found_at_the_next_tick",),
+    ),
+    Row(
+        "the key of another account; a copy of the database with the key of a test account",
+        "nothing is sent, nothing is deleted, no id is written there while rows have ids of the former account",
+        (f"{LANE}same_account.py", f"{DAEMON}other_account.py"),
+    ),
+    Row(
         "a database in LATIN1",
         "accents arrive, and what a CRM says is kept, with an escape for what cannot be stored",
         (
