@@ -204,8 +204,7 @@ async def test_it_leaves_no_trace_as_a_worker(app, url, brevo):
 async def test_keys_are_masked_and_a_terminal_is_told_nothing_that_it_obeys(app, url, brevo):
     await insert(app)
     said = f'{{"message": "\x1b[31m {KEY} \x9b", "code": "invalid_parameter"}}'.encode()
-    answer = Answer(400, said, {"Content-Type": "application/json"})
-    brevo.next_faults.append(Fault(matches=is_about_contacts, answer=answer))
+    brevo.next_faults.append(Fault(answer=Answer(400, said, {"Content-Type": "application/json"})))
     code, out = await synced(environment(url, brevo))
     assert code == 1
     assert KEY not in out
@@ -215,7 +214,7 @@ async def test_keys_are_masked_and_a_terminal_is_told_nothing_that_it_obeys(app,
 
 async def test_an_answer_is_cut_to_what_a_person_reads(app, url, brevo):
     await insert(app)
-    brevo.next_faults.append(Fault(matches=is_about_contacts, answer=Answer(400, b"[" + b'"word",\n' * 100_000 + b'"end"]')))
+    brevo.next_faults.append(Fault(answer=Answer(400, b"[" + b'"word",\n' * 100_000 + b'"end"]')))
     _, out = await synced(environment(url, brevo))
     _, _, delivery = out.partition("POST ")
     assert len(delivery.splitlines()) < 90
@@ -537,7 +536,7 @@ async def test_an_address_that_another_worker_has_under_way_goes_back_in_line(ap
 async def test_a_contact_that_is_refused_is_in_error_as_ever(app, url, brevo):
     contact = await insert(app)
     refusal = {"code": "invalid_parameter", "message": "Invalid name"}
-    brevo.next_faults.append(Fault(matches=is_about_contacts, answer=Answer(400, refusal)))
+    brevo.next_faults.append(Fault(answer=Answer(400, refusal)))
     code, out = await synced(environment(url, brevo))
     assert code == 1
     assert await pair(app, contact) == ("Error", "Error")

@@ -82,7 +82,7 @@ class Hold:
 @dataclass(frozen=True, slots=True, eq=False)
 class Fault:
     """What goes wrong with the requests it matches, in the order of its fields. By default it matches all requests except those
-    for the CRM's fields, because workers send these at any time.
+    for the CRM's fields and account, because workers send these at any time.
 
     applies: the request takes effect before anything goes wrong, so that only its answer is affected. places: this many delays at
     a time; other requests queue, as on a small server. drop: the connection is closed without an answer. answer: sent instead of
@@ -90,7 +90,7 @@ class Fault:
     changes the CRM's own answer in transit.
     """
 
-    matches: Callable[[Call], bool] = lambda call: not asks_for_fields(call)
+    matches: Callable[[Call], bool] = is_about_contacts
     applies: bool = False
     delay_s: float = 0
     places: asyncio.Semaphore | None = None
