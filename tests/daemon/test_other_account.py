@@ -73,10 +73,53 @@ async def matched(env):
     return code, " ".join(out.split())
 
 
-async def test_a_key_that_may_not_ask_is_told_by_check_only_where_it_cannot_be_asked_at_all(app, url, brevo):
-    """A refusal of Brevo says nothing about the account; no answer might be any."""
-    brevo.standing_faults.append(Fault(matches=asks_for_account, answer=Answer(403, b"<html>")))
+@pytest.mark.parametrize("answer", [Answer(404, b"<html>"), Answer(200, b"<html>"), Answer(200, {"organization_id": 7})])
+async def test_an_answer_that_names_no_account_is_no_fault(url, brevo, answer):
+    brevo.standing_faults.append(Fault(matches=asks_for_account, answer=answer))
     assert not [line for line in (await checked(environment(url, brevo)))[1] if "brevo account" in line]
-    brevo.standing_faults[:] = [Fault(matches=asks_for_account, drop=True)]
-    (line,) = [line for line in (await checked(environment(url, brevo)))[1] if "brevo account" in line]
+
+
+@pytest.mark.parametrize("answer", [Answer(403, b"<html>"), Answer(429, {}), Answer(500, {})])
+async def test_where_it_cannot_be_asked_check_warns(url, brevo, answer):
+    brevo.standing_faults[:] = [Fault(matches=asks_for_account, answer=answer)]
+    code, lines = await checked(environment(url, brevo))
+    (line,) = [line for line in lines if "brevo account" in line]
     assert line.startswith("warning brevo account the CRM does not say whose account it is")
+    assert code == 0
+
+
+@pytest.mark.parametrize(("crm", "status"), [("hubspot", 503), ("brevo", 500)])
+async def test_an_outage_while_it_is_asked_is_an_outage(app, url, crm, status):
+    """The next answer may say that it is another account."""
+    async with UNLIMITED[crm](0) as sandbox:
+        await app.execute(f"UPDATE crm_sync.lanes SET account = 'former' WHERE crm = '{crm}'")
+        await insert(app)
+        await app.execute(f"UPDATE contacts SET {crm}_contact_id = '1', {crm}_sync_status = 'Queued'")
+        sandbox.next_faults += [Fault(matches=asks_for_account, answer=Answer(status, {"message": "x"}))] * 2
+        async with process(environment(url) | settings(crm, sandbox.url)):
+            await until(app, HELD.format(crm=crm))
+        assert {request.method for request in sandbox.requests} == {"GET"}
+
+
+async def test_nothing_is_compared_with_another_account(app, url, brevo):
+    await app.execute("UPDATE crm_sync.lanes SET account = 'former' WHERE crm = 'brevo'")
+    await app.execute(
+        "INSERT INTO contacts (email, brevo_sync_status, brevo_contact_id) VALUES ($1, 'Complete', '1')", "ada@x.org"
+    )
+    async with process(environment(url, brevo), "compare", "brevo", "--flip") as running:
+        code, _, err = await ended(running)
+    assert code == 69
+    assert "ANOTHER_ACCOUNT: the key is of organization sandbox" in " ".join(err.split())
+    assert await app.fetchval("SELECT brevo_sync_status FROM contacts") == "Complete"
+
+
+async def test_two_mautics_of_one_host_are_two_accounts(app, url):
+    async with UNLIMITED["mautic"](0) as one, UNLIMITED["mautic"](0) as two:
+        await insert(app)
+        await app.execute("UPDATE contacts SET mautic_sync_status = 'Queued'")
+        async with process(environment(url) | settings("mautic", one.url)):
+            await until(app, COMPLETE.format(crm="mautic"))
+        await app.execute("UPDATE contacts SET mautic_sync_status = 'Queued'")
+        async with process(environment(url) | settings("mautic", two.url)):
+            await until(app, HELD.format(crm="mautic"))
+        assert {request.method for request in two.requests} <= {"GET"}

@@ -8,10 +8,12 @@ import structlog
 
 from crm_sync import events
 from crm_sync.core.codes import Code
-from crm_sync.core.outcome import Outcome
+from crm_sync.core.outcome import Kind, Outcome
 from crm_sync.core.waits import USUAL
 from crm_sync.errors import HeldBackError, NotSentError, OutageError, RefusedError, ThrottledError
 from crm_sync.lane.same_account import SameAccount
+from crm_sync.postgres.statements import render
+from crm_sync.table import known_account
 from crm_sync.table.known_account import LONGEST, KnownAccount
 from tests.harness import ALL_COMPLETE, ScriptedCrm, running, until
 from tests.steps import insert, open_worker
@@ -19,7 +21,7 @@ from tests.steps import insert, open_worker
 QUICK = replace(USUAL, tick_s=0.1, first_probe_s=0.02, longest_probe_s=0.05, longest_refused_probe_s=0.05)
 NOTED = "SELECT account FROM crm_sync.lanes WHERE crm = 'brevo'"
 SINCE = "SELECT account_since FROM crm_sync.lanes WHERE crm = 'brevo'"
-HELD = "breaker_reason LIKE 'ANOTHER_ACCOUNT: the key is of blue,%of red:%' FROM crm_sync.lanes WHERE crm = 'brevo'"
+HELD = "breaker_reason LIKE 'ANOTHER_ACCOUNT: the key is of blue, but%of red: %' FROM crm_sync.lanes WHERE crm = 'brevo'"
 WITH_AN_ID = "UPDATE contacts SET brevo_contact_id = '7'"
 FORGOTTEN = "UPDATE contacts SET brevo_contact_id = NULL"
 PENDING = (
@@ -53,7 +55,9 @@ async def account(url):
     """Makes the proof of a lane whose client is given."""
     async with open_worker(url, 1) as worker:
         known = KnownAccount(worker.database, worker.contacts.table)
-        yield lambda client, waits=USUAL: SameAccount("brevo", client, known, waits)
+        yield lambda client, waits=USUAL, news=lambda: 0: SameAccount(
+            "brevo", client, known, waits, worker=lambda: worker.number, news=news
+        )
 
 
 async def settled(account, name):
@@ -79,7 +83,9 @@ async def test_another_account_is_refused_as_long_as_ids_are_left(app, account, 
     stranger = Named("blue")
     proof = account(stranger)
     for _ in range(2):
-        with pytest.raises(RefusedError, match="the key is of blue, but the ids in the rows are of red") as refused:
+        with pytest.raises(
+            RefusedError, match="the key is of blue, but ids in rows, deletions or requests in flight are of red"
+        ) as refused:
             await proof.prove()
         assert refused.value.code == Code.ANOTHER_ACCOUNT
     await settled(account, "red")
@@ -91,15 +97,51 @@ async def test_another_account_is_refused_as_long_as_ids_are_left(app, account, 
     assert await app.fetchval(SINCE) is not None
 
 
-async def test_a_worker_that_still_has_the_former_key_sees_that_another_is_noted(app, account):
+async def test_a_worker_that_still_has_the_former_key_compares_again_when_it_hears_of_another(app, account):
     """After the ids were forgotten, another worker with the new key has noted its account, and ids of it are in the rows."""
     await insert(app)
-    former = account(Named("red"), replace(USUAL, account_again_s=0.0))
+    revision = "SELECT revision FROM crm_sync.lanes WHERE crm = 'brevo'"
+    known = 0
+    former = account(Named("red"), news=lambda: known)
     await former.prove()
+    before = await app.fetchval(revision)
     await settled(account, "blue")
+    known = await app.fetchval(revision)
+    assert known == before + 1
     await app.execute(WITH_AN_ID)
-    with pytest.raises(RefusedError, match="the key is of red, but the ids in the rows are of blue"):
+    with pytest.raises(RefusedError, match=r"the key is of red, but ids in .* are of blue"):
         await former.prove()
+
+
+async def test_what_another_worker_has_in_flight_may_bring_ids(app, url, account):
+    await insert(app, "Queued")
+    await settled(account, "red")
+    async with open_worker(url, 2) as other:
+        (contact,) = await other.claim()
+        with pytest.raises(RefusedError, match="requests in flight are of red"):
+            await settled(account, "blue")
+        await other.finish(contact, Kind.DEFERRED)
+        await settled(account, "blue")
+    assert await app.fetchval(NOTED) == "blue"
+
+
+@pytest.mark.parametrize("pending", [PENDING, PENDING.replace("'7'", "NULL"), PENDING.replace("now()", "NULL")])
+async def test_a_deletion_that_is_not_done_belongs_to_the_former_account(app, account, pending):
+    """Also one that is to be found by its address, and one that was refused and waits for a person."""
+    await settled(account, "red")
+    await app.execute(pending)
+    with pytest.raises(RefusedError, match="deletions"):
+        await settled(account, "blue")
+
+
+async def test_another_name_for_the_same_account_brings_no_older_ids_back(app, account):
+    await settled(account, "red")
+    await settled(account, "blue")
+    since = await app.fetchval(SINCE)
+    assert since is not None
+    await app.execute("UPDATE crm_sync.lanes SET account = NULL WHERE crm = 'brevo'")
+    await settled(account, "blue of another name")
+    assert await app.fetchval(SINCE) == since
 
 
 async def test_ids_of_another_crm_do_not_count(app, account):
@@ -145,7 +187,6 @@ async def test_a_long_name_is_the_same_the_next_time(app, account):
     "error",
     [
         RefusedError(Code.REFUSED, "no right"),
-        OutageError(Code.CRM_ERROR, "500"),
         ThrottledError(Code.RATE_LIMITED, "429", 1.0),
         ValueError("of a plug-in"),
     ],
@@ -160,7 +201,9 @@ async def test_what_cannot_be_asked_holds_nothing_and_is_told_once(account, erro
     assert client.asked == 3
 
 
-@pytest.mark.parametrize("error", [HeldBackError("paused"), NotSentError(Code.UNREACHABLE, "no connection")])
+@pytest.mark.parametrize(
+    "error", [HeldBackError("paused"), NotSentError(Code.UNREACHABLE, "no connection"), OutageError(Code.CRM_ERROR, "500")]
+)
 async def test_what_is_said_of_every_request_is_handed_on(account, error):
     with pytest.raises(type(error)):
         await account(Named(error)).prove()
@@ -172,24 +215,31 @@ async def test_a_name_that_is_no_text_is_a_fault_of_the_client(account):
     assert [entry["event"] for entry in logged] == [events.ACCOUNT_UNKNOWN]
 
 
-async def test_of_two_workers_that_note_one_at_the_same_time_both_compare_with_the_first(app, other_app, account):
-    """While the row is locked, nothing is noted, and nothing waits."""
+async def test_while_the_lane_is_locked_nothing_is_sent(app, other_app, account, monkeypatch):
+    """Another worker may be noting another account."""
+    monkeypatch.setattr(known_account, "AGAIN_S", 0.001)
     await insert(app)
-    proof = account(Named("blue"), replace(USUAL, fields_unknown_s=0.0))
+    proof = account(Named("blue"))
     async with other_app.transaction():
         await other_app.execute("UPDATE crm_sync.lanes SET account = 'red' WHERE crm = 'brevo'")
-        await proof.prove()
+        with pytest.raises(HeldBackError, match="locked"):
+            await proof.prove()
     await app.execute(WITH_AN_ID)
     with pytest.raises(RefusedError, match="of blue"):
         await proof.prove()
 
 
-async def test_an_id_that_is_left_is_found_without_reading_the_table(app, account):
+async def test_ids_are_looked_for_without_reading_the_table_also_when_they_were_just_forgotten(app, url, account):
     await settled(account, "red")
-    await app.execute("INSERT INTO contacts (email) SELECT n || '@example.com' FROM generate_series(1, 20000) AS n")
+    await app.execute(
+        "INSERT INTO contacts (email, brevo_contact_id) SELECT n || '@x.org', n FROM generate_series(1, 20000) AS n"
+    )
     await app.execute("ANALYZE contacts")
-    plan = "\n".join(row[0] for row in await app.fetch("EXPLAIN SELECT FROM contacts WHERE brevo_contact_id IS NOT NULL LIMIT 1"))
-    assert "Index" in plan
+    await app.execute(FORGOTTEN)
+    async with open_worker(url, 2) as worker:
+        statement = render("read_account", worker.contacts.table.variables)
+    plan = "\n".join(row[0] for row in await app.fetch(f"EXPLAIN {statement}".replace("$1", "'blue'").replace("$2", "1")))
+    assert "Seq Scan on contacts" not in plan
 
 
 # In a worker.

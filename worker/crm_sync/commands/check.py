@@ -14,6 +14,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from crm_sync.configuration import Configuration, LaneConfiguration, load_for_worker
+from crm_sync.core.codes import Code
 from crm_sync.crm.client import Client
 from crm_sync.crm.plug_in_errors import ask_account, told_as_lane_errors
 from crm_sync.daemon.installation import LanePlan, plan_lane
@@ -192,9 +193,9 @@ async def _other_account(client: Client, known: KnownAccount) -> Finding | None:
     try:
         if (name := await ask_account(client)) is not None:
             await known.compare(name)
-    except RefusedError as error:
-        return Finding(subject, Verdict.WRONG, str(error))
     except LaneError as error:
+        if error.code == Code.ANOTHER_ACCOUNT:
+            return Finding(subject, Verdict.WRONG, str(error))
         note = f"the CRM does not say whose account it is, so a key of another one would not be noticed: {error}"
         return Finding(subject, Verdict.WARNING, note)
     return None

@@ -18,6 +18,7 @@ from crm_sync.crm.client import Client
 from crm_sync.daemon.installation import LanePlan, plan_lane
 from crm_sync.errors import ConfigurationError, CrmSyncError, DatabaseTroubleError, DeclinedError, LaneError
 from crm_sync.lane.comparing import EMAIL, Comparer, Wanted
+from crm_sync.lane.same_account import require_same_account
 from crm_sync.postgres.pool import Database
 from crm_sync.reports.completing import crm_names
 from crm_sync.reports.drift_report import broken_off, by_field, headline, on_the_way, remarks
@@ -27,6 +28,7 @@ from crm_sync.reports.rights import Needs, explained
 from crm_sync.reports.watched_columns import lane_of
 from crm_sync.table.clearing import read_clearing
 from crm_sync.table.comparing import Comparing
+from crm_sync.table.known_account import KnownAccount
 from crm_sync.table.one_contact import read_key
 from crm_sync.table.schema import read_schema
 from crm_sync.telling import deeds
@@ -175,6 +177,9 @@ async def _comparer(database: Database, plan: LanePlan, client: Client, waits: W
         state = await read_lane_state(database, crm)
         if state.held or state.down:
             raise DeclinedError(f"{crm} must not be called now: {state.sentence}")
+
+    await may_ask()
+    await require_same_account(client, KnownAccount(database, plan.table), noting=False)
 
     async def queued(contacts: int) -> None:
         details: dict[str, Any] = {"contacts": contacts, "fields": [*run.wanted.fields]}

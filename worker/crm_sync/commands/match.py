@@ -76,7 +76,7 @@ async def _match(configuration: Configuration, waits: Waits, crm: str, *, anew: 
                 click.echo(on_the_way(name, matching.counts, goes_on=True))
             matcher = Matcher(client, matching, waits, may_ask=may_ask, tell=lambda counts: click.echo(on_the_way(name, counts)))
             try:
-                await require_same_account(client, KnownAccount(database, plan.table))
+                await require_same_account(client, KnownAccount(database, plan.table), noting=True)
                 counts = await matcher.run()
             except (LaneError, DeclinedError) as error:
                 click.echo(broken_off(name, matching.counts, error))

@@ -96,7 +96,14 @@ class Lane:
         if mapping is not None:
             channel = replace(
                 channel,
-                account=SameAccount(self.crm, client, KnownAccount(database, table), waits),
+                account=SameAccount(
+                    self.crm,
+                    client,
+                    KnownAccount(database, table),
+                    waits,
+                    worker=lambda: session.known_id,
+                    news=lambda: self._breaker.revision,
+                ),
                 fields=RemoteFields(self.crm, client, mapping, waits),
                 together=mapping.together,
             )

@@ -1,17 +1,22 @@
 """The account of a CRM that the ids in the rows belong to, as it is noted in `crm_sync.lanes`."""
 
+import asyncio
+
 from crm_sync.core.codes import Code
 from crm_sync.core.text import printable
-from crm_sync.errors import RefusedError
+from crm_sync.errors import HeldBackError, RefusedError
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import render
 from crm_sync.table.adopted_table import LaneTable
 
 LONGEST = 200  # characters of an account's name
+NO_WORKER = 0
+MOST_TRIES = 20
+AGAIN_S = 0.1  # another worker notes an account, or the breaker changes
 
 
 class KnownAccount:
-    """Of one lane. Every method raises as Database.fetch does."""
+    """Of one lane. Every method raises as Database.fetch does, and RefusedError if anything is bound to another account."""
 
     def __init__(self, database: Database, table: LaneTable) -> None:
         self.crm = table.crm
@@ -19,26 +24,28 @@ class KnownAccount:
         self._read = render("read_account", table.variables)
         self._note = render("note_account", table.variables)
 
-    async def compare(self, account: str) -> bool:
-        """Whether this account is the noted one. If not, it may be noted: none is, or no ids of the noted one are left.
-
-        Raises RefusedError if they are: under these ids, this account has other contacts.
-        """
-        return await self._noted(account) == printable(account, LONGEST)
-
-    async def settle(self, account: str) -> bool:
-        """The same, and notes it. Returns False if another worker notes one at this moment."""
-        noted, account = await self._noted(account), printable(account, LONGEST)
-        return noted == account or bool(await self._database.fetch(self._note, account, noted))
-
-    async def _noted(self, account: str) -> str | None:
-        """Raises RefusedError if ids of another account are left."""
+    async def compare(self, account: str, worker: int = NO_WORKER) -> str | None:
+        """The noted account, or None: this one, or one to which nothing is bound any more. worker: the id of ours."""
         account = printable(account, LONGEST)
         noted: str | None
-        ((noted, has_ids),) = await self._database.fetch(self._read, account)
-        if has_ids:
+        ((noted, is_bound),) = await self._database.fetch(self._read, account, worker)
+        if is_bound:
             raise RefusedError(
                 Code.ANOTHER_ACCOUNT,
-                f"the key is of {account}, but the ids in the rows are of {noted}: put the former key back, or forget the ids",
+                f"the key is of {account}, but ids in rows, deletions or requests in flight are of {noted}:"
+                " put the former key back, or forget the ids",
             )
         return noted
+
+    async def settle(self, account: str, worker: int = NO_WORKER) -> None:
+        """Notes this account if it may be. Also raises HeldBackError, if the lane's row stays locked."""
+        noted = await self.compare(account, worker)
+        tries = 1
+        while noted != printable(account, LONGEST) and not await self._database.fetch(
+            self._note, printable(account, LONGEST), noted
+        ):
+            if tries == MOST_TRIES:
+                raise HeldBackError("the row of this CRM in crm_sync.lanes is locked, so its account cannot be noted")
+            tries += 1
+            await asyncio.sleep(AGAIN_S)
+            noted = await self.compare(account, worker)

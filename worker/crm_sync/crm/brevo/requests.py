@@ -40,8 +40,8 @@ class Requests:
         return await self._send("GET", f"/contacts/lists/{list_id}")
 
     async def account(self) -> Answer:
-        """Also an answer that is a refusal, or not Brevo's."""
-        return await self._http.send("GET", "/account")
+        """Also an answer that is not Brevo's."""
+        return await self._http.request("GET", "/account")
 
     async def _send(
         self, method: str, path: str, body: object = None, *, writes: Collection[Contact] | None = None, **query: str

@@ -168,7 +168,7 @@ class HubSpot(Client):
         """A service key may not be allowed to ask. [HubSpot's OpenAPI, Account Information]"""
         if self._version is None:
             return None
-        return _portal(await self._http.send("GET", self._version.account))
+        return _portal(await self._http.request("GET", self._version.account))
 
     async def _require_unique(self, name: str) -> None:
         """Raises RefusedError if the account cannot match by this property."""

@@ -102,9 +102,15 @@ def _client(settings: MauticSettings) -> Callable[[Http], "Mautic"]:
         raise ConfigurationError(f"{missing[0]}: not set; {' and '.join(given[0])} go together")
     name, key = (value or "" for value in given[0].values())
     login = PasswordLogin if given[0] is by_password else TokenLogin
-    place = urlsplit(settings.mautic_base_url or "")
-    site = f"{place.hostname}{place.path.rstrip('/')}"
+    site = _site(settings.mautic_base_url or "")
     return lambda http: Mautic(login(http, name, key), settings.mautic_mode, match=settings.mautic_match, site=site)
+
+
+def _site(url: str) -> str:
+    """Host, port unless it is the usual one, and path."""
+    place = urlsplit(url)
+    port = f":{place.port}" if place.port not in (None, 80, 443) else ""
+    return f"{place.hostname}{port}{place.path.rstrip('/')}"
 
 
 def _secret(value: SecretStr | None) -> str | None:
