@@ -13,6 +13,7 @@ from crm_sync.core.history import History
 from crm_sync.core.outcome import Finish, Kind, Receipt
 from crm_sync.core.text import name_of
 from crm_sync.core.waits import USUAL
+from crm_sync.errors import DatabaseTroubleError
 from crm_sync.table.finishing import MOST_UNRECORDED
 from tests.harness import until
 from tests.roles import WORKER, let_in, migrate
@@ -142,6 +143,28 @@ async def test_what_was_finished_by_a_statement_whose_answer_was_lost_is_not_los
     assert (await worker.contacts.finish([finish])).written == []
     await worker.contacts.record_lost([finish])
     assert [line["outcome"] for line in await lines(app)] == ["delivered"]
+
+
+async def test_nor_is_what_a_statement_without_history_has_written(app, worker, monkeypatch):
+    """History was locked, say, so its lines were to follow; then the answer was lost."""
+    contact = await insert(app, "Queued")
+    (claimed,) = await worker.claim()
+    finish = Finish(contact, claimed.token, Kind.DELIVERED, None, "7", sent=True, attempts=1, receipt=SENT)
+    fetch = worker.database.fetch_briefly
+
+    async def answer_is_lost(*arguments):
+        await fetch(*arguments)
+        raise DatabaseTroubleError("connection was closed in the middle of operation")
+
+    monkeypatch.setattr(worker.database, "fetch_briefly", answer_is_lost)
+    with pytest.raises(DatabaseTroubleError):
+        await worker.contacts._finishing.finish([finish], apart=True)
+    monkeypatch.undo()
+    assert (await worker.contacts.finish([finish])).written == []
+    for _ in range(2):
+        await worker.contacts.record_lost([finish])
+    (line,) = await lines(app)
+    assert (line["outcome"], line["key"], line["status"], line["remote_id"]) == ("delivered", str(contact), 200, "7")
 
 
 async def test_what_was_never_sent_is_not_lost(app, worker):

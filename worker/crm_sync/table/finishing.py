@@ -71,6 +71,8 @@ class Finishing:
         self._still_claimed = render("find_still_claimed", variables)
         self._place = render("place_claimed", variables)
         self._unrecorded: list[tuple[Any, ...]] = []  # lines of history that wait for the database
+        # Claims, by id and token, that a statement without history may have ended, because its answer was lost.
+        self._in_doubt: deque[tuple[Any, int]] = deque(maxlen=MOST_UNRECORDED)
         self._write_history = render("write_history", {**variables, "operation": "upsert"})
 
     async def finish(self, finishes: Sequence[Finish], *, apart: bool = False) -> Finished:
@@ -146,6 +148,10 @@ class Finishing:
             fetched = await self._recording.fetch(self._database, self._finish, *arguments, apart=apart, patience_s=patience_s)
         except RowRefusedError as error:
             return await self._finish_with_care(finishes, error)
+        except DatabaseTroubleError:
+            if self._recording.take_doubt():
+                self._in_doubt.extend(finish[:2] for finish in finishes)
+            raise
         rows = [row for row in fetched.rows if row[4]]
         if len(rows) == len(finishes):
             written = finishes
@@ -213,9 +219,15 @@ class Finishing:
 
     async def record_lost(self, finishes: Sequence[Finish]) -> int:
         """Records in history what was sent but has no row to write to: the row was deleted, or belongs to another claim by now.
-        Returns how many could not be recorded. Raises nothing.
+        What was probably written, by a statement whose answer was lost, keeps its outcome. Returns how many could not be
+        recorded. Raises nothing.
         """
-        return await self._record([finish for finish in finishes if finish.sent or finish.receipt is not None], LOST)
+        sent = [finish for finish in finishes if finish.sent or finish.receipt is not None]
+        claims = {finish[:2] for finish in sent}.intersection(self._in_doubt)
+        self._in_doubt = deque((claim for claim in self._in_doubt if claim not in claims), MOST_UNRECORDED)
+        written = [finish for finish in sent if finish[:2] in claims]
+        lost = [finish for finish in sent if finish[:2] not in claims]
+        return await self._record(written) + await self._record(lost, LOST)
 
     async def _record(
         self,

@@ -14,7 +14,7 @@ import structlog
 from crm_sync import events
 from crm_sync.core.history import History
 from crm_sync.core.outcome import Finish, Kind
-from crm_sync.errors import CrmSyncError, LockedError, TooSlowError
+from crm_sync.errors import CrmSyncError, DatabaseTroubleError, LockedError, TooSlowError
 from crm_sync.measurements import Unrecorded, measure
 from crm_sync.postgres.pool import Database
 from crm_sync.postgres.statements import OFF, ON, render
@@ -53,6 +53,7 @@ class Recording:
         self._again_s = again_s
         self._again_at = 0.0
         self._passes = False  # it is paused because of a transient error
+        self._is_in_doubt = False
         self._told = ""
         self._dropped_before = 0
         self._log = log.bind(crm=crm)
@@ -89,17 +90,31 @@ class Recording:
         if not self.on and not forgets:
             return Fetched(await _fetch(database, patience_s, statement.untold, *arguments))
         if apart or time.monotonic() < self._again_at:
-            return Fetched(await _fetch(database, patience_s, statement.untold, *arguments), recorded=False)
+            return Fetched(await self._untold(database, patience_s, statement, *arguments), recorded=False)
         try:
             rows = await _fetch(database, patience_s, statement.told, *arguments)
         except CrmSyncError as error:
             if not _may_be_history(error):
                 raise
-            rows = await _fetch(database, patience_s, statement.untold, *arguments)
+            rows = await self._untold(database, patience_s, statement, *arguments)
             return Fetched(rows, recorded=False, suspect=error)
         if self._told:
             self._resumed()
         return Fetched(rows)
+
+    async def _untold(
+        self, database: Database, patience_s: float | None, statement: Recorded, *arguments: object
+    ) -> list[asyncpg.Record]:
+        try:
+            return await _fetch(database, patience_s, statement.untold, *arguments)
+        except DatabaseTroubleError as error:
+            self._is_in_doubt = not error.of_a_row
+            raise
+
+    def take_doubt(self) -> bool:
+        """Whether the statement that has just failed may have been applied, and has written no lines. Asked once."""
+        doubt, self._is_in_doubt = self._is_in_doubt, False
+        return doubt
 
     async def write(
         self, database: Database, statement: str, *arguments: object, suspect: CrmSyncError | None = None
