@@ -1,4 +1,5 @@
--- The state of a lane that all workers share: its breaker, and whether it is paused by hand. Times are in seconds since 1970.
+-- The state of a lane that all workers share: its breaker, whether it is paused by hand, and the account that ids belong to. Times are
+-- in seconds since 1970.
 --
 -- $1  text  crm
 SELECT
@@ -9,6 +10,7 @@ SELECT
     openings,
     held_since IS NOT NULL AS held,
     revision,
+    account,
     extract(EPOCH FROM clock_timestamp())::float8 AS now
 FROM crm_sync.lanes
 WHERE crm = $1::text

@@ -7,8 +7,7 @@ WITH noted AS (
     UPDATE crm_sync.lanes
     SET
         account = $1::text,
-        account_since = CASE WHEN $2::text IS NULL THEN account_since ELSE clock_timestamp() END,
-        revision = revision + 1
+        account_since = CASE WHEN $2::text IS NULL THEN account_since ELSE clock_timestamp() END
     WHERE
         crm = (
             SELECT l.crm

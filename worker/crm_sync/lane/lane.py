@@ -102,7 +102,7 @@ class Lane:
                     KnownAccount(database, table),
                     waits,
                     worker=lambda: session.known_id,
-                    news=lambda: self._breaker.revision,
+                    news=lambda: self._breaker.account,
                 ),
                 fields=RemoteFields(self.crm, client, mapping, waits),
                 together=mapping.together,

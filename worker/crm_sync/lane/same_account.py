@@ -29,16 +29,23 @@ class SameAccount(Proof):
     """
 
     def __init__(
-        self, crm: str, client: Client, known: KnownAccount, waits: Waits, *, worker: Callable[[], int], news: Callable[[], int]
+        self,
+        crm: str,
+        client: Client,
+        known: KnownAccount,
+        waits: Waits,
+        *,
+        worker: Callable[[], int],
+        news: Callable[[], str | None],
     ) -> None:
-        """worker: the id of ours. news: the revision of the lane's row that is known here."""
+        """worker: the id of ours. news: the account that was noted when the lane's row was last read."""
         super().__init__(crm, waits, good_for_s=waits.account_again_s)
         self._client = client
         self._known = known
         self._unnamed_s = waits.fields_again_s
         self._worker = worker
         self._news = news
-        self._asked_with = -1  # the revision
+        self._asked_with: str | None = None  # the news at that time
         self._account: str | None = None
 
     def _is_current(self) -> bool:

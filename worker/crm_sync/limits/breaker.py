@@ -47,6 +47,7 @@ class LaneBreaker:
         self._breaker = Breaker()
         self._held = False
         self.revision = -1  # of the row as last read
+        self.account: str | None = None  # the one that the ids in the rows belong to, as last read
         self._probe_at = 0.0  # by the monotonic clock
         self._probe_until: float | None = None
         self._our_probe: int | None = None  # the revision that gave us the probe
@@ -143,6 +144,7 @@ class LaneBreaker:
             raise ConfigurationError(
                 f"{self._crm} is not installed on the contacts table: run `crm-sync adopt --crm {self._crm}`"
             )
+        self.account = rows[0]["account"]
         return rows[0]
 
     def _learn(self, breaker: Breaker, revision: int, now: float, *, held: bool, ours: bool = False) -> None:
