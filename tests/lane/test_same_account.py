@@ -10,11 +10,12 @@ from crm_sync import events
 from crm_sync.core.codes import Code
 from crm_sync.core.outcome import Kind, Outcome
 from crm_sync.core.waits import USUAL
+from crm_sync.crm.plug_in_errors import LONGEST_ACCOUNT
 from crm_sync.errors import HeldBackError, NotSentError, OutageError, RefusedError, ThrottledError
 from crm_sync.lane.same_account import SameAccount
 from crm_sync.postgres.statements import render
 from crm_sync.table import known_account
-from crm_sync.table.known_account import LONGEST, KnownAccount
+from crm_sync.table.known_account import KnownAccount
 from tests.daemon.test_lane_faults import true
 from tests.harness import ALL_COMPLETE, ScriptedCrm, running, until
 from tests.steps import insert, open_worker
@@ -174,11 +175,11 @@ async def test_a_crm_that_does_not_say_is_not_compared(app, account, name):
 
 async def test_a_long_name_is_the_same_the_next_time(app, account):
     await insert(app)
-    name = "red\n" + "r" * 2 * LONGEST
+    name = "red\n" + "r" * 2 * LONGEST_ACCOUNT
     await settled(account, name)
     await app.execute(WITH_AN_ID)
     await settled(account, name)
-    assert len(await app.fetchval(NOTED)) == LONGEST
+    assert len(await app.fetchval(NOTED)) == LONGEST_ACCOUNT
 
 
 @pytest.mark.parametrize(

@@ -16,9 +16,10 @@ from rich.text import Text
 from crm_sync.configuration import Configuration, LaneConfiguration, load_for_worker
 from crm_sync.core.codes import Code
 from crm_sync.crm.client import Client
-from crm_sync.crm.plug_in_errors import ask_account, told_as_lane_errors
+from crm_sync.crm.plug_in_errors import told_as_lane_errors
 from crm_sync.daemon.installation import LanePlan, plan_lane
 from crm_sync.errors import ConfigurationError, CrmSyncError, LaneError, RefusedError
+from crm_sync.lane.same_account import require_same_account
 from crm_sync.limits.rate_limit import RateLimit
 from crm_sync.postgres.pool import Database
 from crm_sync.reports.clearing_note import clearing_note
@@ -180,7 +181,7 @@ async def _answers(database: Database, wanted: LaneConfiguration, plan: LanePlan
     """What the CRM says, with credentials that it accepts."""
     account = wanted.account
     async with account.open(RateLimit(database, wanted.crm, account.windows)) as client:
-        strange = await _other_account(client, KnownAccount(database, plan.table))
+        strange = await _other_account(wanted.crm, client, KnownAccount(database, plan.table))
         compared = await compare_fields(client, plan.mapping)
     if strange is not None:
         yield strange
@@ -188,11 +189,10 @@ async def _answers(database: Database, wanted: LaneConfiguration, plan: LanePlan
         yield finding
 
 
-async def _other_account(client: Client, known: KnownAccount) -> Finding | None:
-    subject = f"{known.crm} account"
+async def _other_account(crm: str, client: Client, known: KnownAccount) -> Finding | None:
+    subject = f"{crm} account"
     try:
-        if (name := await ask_account(client)) is not None:
-            await known.compare(name)
+        await require_same_account(client, known, noting=False)
     except LaneError as error:
         if error.code == Code.ANOTHER_ACCOUNT:
             return Finding(subject, Verdict.WRONG, str(error))

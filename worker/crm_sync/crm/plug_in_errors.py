@@ -10,8 +10,11 @@ from pathlib import Path
 
 from crm_sync.core.codes import Code
 from crm_sync.core.remote_schema import Misfit, RemoteSchema, SentField
+from crm_sync.core.text import printable
 from crm_sync.crm.client import Client
 from crm_sync.errors import CrmSyncError, OutageError
+
+LONGEST_ACCOUNT = 200
 
 
 @contextmanager
@@ -28,12 +31,14 @@ def told_as_lane_errors() -> Iterator[None]:
 
 
 async def ask_account(client: Client) -> str | None:
-    """The name of the client's account; None if the CRM does not say. Raises LaneError, whatever the client raises."""
+    """The name of the client's account, at most LONGEST_ACCOUNT characters; None if the CRM does not say. Raises LaneError,
+    whatever the client raises.
+    """
     with told_as_lane_errors():
         account = await client.account()
         if account is not None and not isinstance(account, str):
             raise TypeError("no text")
-        return account or None
+        return printable(account or "", LONGEST_ACCOUNT) or None
 
 
 async def ask_misfits(client: Client, sent: Iterable[SentField]) -> list[Misfit] | None:

@@ -3,6 +3,7 @@
 from collections import Counter, deque
 from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -145,13 +146,16 @@ class Finishing:
         bits = ([one.gone for one in endings], [one.emptied for one in endings]) if self._clearing else ()
         try:
             arguments = (*sparse(columns(finishes)), *bits)
-            fetched = await self._recording.fetch(self._database, self._finish, *arguments, apart=apart, patience_s=patience_s)
+            fetched = await self._recording.fetch(
+                self._database,
+                self._finish,
+                *arguments,
+                apart=apart,
+                patience_s=patience_s,
+                on_doubt=partial(self._doubt, finishes),
+            )
         except RowRefusedError as error:
             return await self._finish_with_care(finishes, error)
-        except DatabaseTroubleError:
-            if self._recording.take_doubt():
-                self._in_doubt.extend(finish[:2] for finish in finishes)
-            raise
         rows = [row for row in fetched.rows if row[4]]
         if len(rows) == len(finishes):
             written = finishes
@@ -171,6 +175,9 @@ class Finishing:
         if len(rows) < len(fetched.rows) or any(row[3] for row in rows):
             return _together([finished, await self._finish_undone(finishes, fetched.rows)])
         return finished
+
+    def _doubt(self, finishes: Sequence[Finish]) -> None:
+        self._in_doubt.extend(finish[:2] for finish in finishes)
 
     async def _finish_undone(self, finishes: Sequence[Finish], rows: Sequence[asyncpg.Record]) -> Finished:
         """For rows that took no outcome, or not all of it, although nothing raised an error. The claims of some are ended."""

@@ -5,7 +5,7 @@ missing lines are counted, and the log says so once, and once more when history 
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import asyncpg
@@ -53,7 +53,6 @@ class Recording:
         self._again_s = again_s
         self._again_at = 0.0
         self._passes = False  # it is paused because of a transient error
-        self._is_in_doubt = False
         self._told = ""
         self._dropped_before = 0
         self._log = log.bind(crm=crm)
@@ -81,40 +80,28 @@ class Recording:
         apart: bool = False,
         forgets: bool = False,
         patience_s: float | None = None,
+        on_doubt: Callable[[], None] | None = None,
     ) -> Fetched:
         """patience_s: as of Database.fetch_briefly; None for as long as any statement. apart: the lines are written afterwards.
         forgets: the statement removes names from existing lines, so its part for history is kept even without new lines.
+        on_doubt: called if a statement without lines may have been applied, but its answer was lost.
 
         Raises as Database.fetch does, but no errors that are due to history.
         """
         if not self.on and not forgets:
             return Fetched(await _fetch(database, patience_s, statement.untold, *arguments))
         if apart or time.monotonic() < self._again_at:
-            return Fetched(await self._untold(database, patience_s, statement, *arguments), recorded=False)
+            return Fetched(await _fetch_untold(database, patience_s, statement, *arguments, on_doubt=on_doubt), recorded=False)
         try:
             rows = await _fetch(database, patience_s, statement.told, *arguments)
         except CrmSyncError as error:
             if not _may_be_history(error):
                 raise
-            rows = await self._untold(database, patience_s, statement, *arguments)
+            rows = await _fetch_untold(database, patience_s, statement, *arguments, on_doubt=on_doubt)
             return Fetched(rows, recorded=False, suspect=error)
         if self._told:
             self._resumed()
         return Fetched(rows)
-
-    async def _untold(
-        self, database: Database, patience_s: float | None, statement: Recorded, *arguments: object
-    ) -> list[asyncpg.Record]:
-        try:
-            return await _fetch(database, patience_s, statement.untold, *arguments)
-        except DatabaseTroubleError as error:
-            self._is_in_doubt = not error.of_a_row
-            raise
-
-    def take_doubt(self) -> bool:
-        """Whether the statement that has just failed may have been applied, and has written no lines. Asked once."""
-        doubt, self._is_in_doubt = self._is_in_doubt, False
-        return doubt
 
     async def write(
         self, database: Database, statement: str, *arguments: object, suspect: CrmSyncError | None = None
@@ -174,6 +161,21 @@ async def _fetch(database: Database, patience_s: float | None, statement: str, *
     if patience_s is None:
         return await database.fetch(statement, *arguments)
     return await database.fetch_briefly(patience_s, statement, *arguments)
+
+
+async def _fetch_untold(
+    database: Database,
+    patience_s: float | None,
+    statement: Recorded,
+    *arguments: object,
+    on_doubt: Callable[[], None] | None,
+) -> list[asyncpg.Record]:
+    try:
+        return await _fetch(database, patience_s, statement.untold, *arguments)
+    except DatabaseTroubleError as error:
+        if on_doubt is not None and not error.of_a_row:
+            on_doubt()
+        raise
 
 
 def _boolean(value: bool) -> str:
